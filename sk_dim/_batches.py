@@ -1,0 +1,114 @@
+"""Batches of rows by whole slices, never row by row.
+
+This module imports nothing of its own package.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Source(Protocol):
+    """Where rows come from."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray | slice) -> Tensor:
+        """Return the samples of these rows as a new tensor."""
+
+
+def n_batches(n_rows: int, batch_size: int) -> int:
+    """How many equal batches near to `batch_size`, none of a single row."""
+    return max(1, min(round(n_rows / batch_size), n_rows // 2))
+
+
+class RowSubset:
+    """Some of the rows of a source."""
+
+    def __init__(self, source: Source, indices: np.ndarray) -> None:
+        self.source = source
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, rows: np.ndarray | slice) -> Tensor:
+        """Return the samples of these rows as a new tensor."""
+        return self.source.take(self.indices[rows])
+
+
+class HoldOut:
+    """Split a source in two at random; skorch's ``train_split``.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the rows to hold out.
+    generator : torch.Generator
+        Draws them.
+    """
+
+    def __init__(self, fraction: float, generator: torch.Generator) -> None:
+        self.fraction = fraction
+        self.generator = generator
+
+    def n_held_out(self, n_rows: int) -> int:
+        """How many of so many rows are held out."""
+        return round(n_rows * self.fraction)
+
+    def __call__(self, source: Source) -> tuple[RowSubset, RowSubset]:
+        n = len(source)
+        n_held_out = self.n_held_out(n)
+        if min(n_held_out, n - n_held_out) < 2:
+            raise ValueError(
+                f"validation_fraction={self.fraction} splits {n} rows into "
+                f"{n - n_held_out} and {n_held_out}; each part needs at least 2, so "
+                "give more rows, or change validation_fraction."
+            )
+        order = torch.randperm(n, generator=self.generator).numpy()
+        train, held_out = order[n_held_out:], order[:n_held_out]
+        return RowSubset(source, np.sort(train)), RowSubset(source, np.sort(held_out))
+
+
+class SliceLoader:
+    """Iterate over rows in equal batches, all of them once.
+
+    Equal batches of near to `batch_size` leave no small last one, which would have few
+    negatives and noisy batch statistics.
+
+    Parameters
+    ----------
+    source : Source
+        Where the rows come from.
+    batch_size : int
+        Rows a batch, give or take a half of it.
+    generator : torch.Generator, default=None
+        Shuffles anew at each start; None keeps the order.
+    """
+
+    def __init__(
+        self, source: Source, batch_size: int, generator: torch.Generator | None = None
+    ) -> None:
+        self.source = source
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return n_batches(len(self.source), self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        n = len(self.source)
+        edges = np.linspace(0, n, len(self) + 1).astype(int)
+        parts: Sequence[np.ndarray | slice]
+        if self.generator is None:
+            parts = [slice(*pair) for pair in pairwise(edges)]
+        else:
+            order = torch.randperm(n, generator=self.generator).numpy()
+            # Sorted, so that a memory map is read from front to back.
+            parts = [np.sort(part) for part in np.split(order, edges[1:-1])]
+        for part in parts:
+            yield self.source.take(part)

@@ -1,0 +1,238 @@
+"""What the samples in an array are, and how they lie in it."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sk_dim._validation import check_name
+
+N_CHANNELS = range(1, 5)  # sizes of an axis that can be taken for the channels unasked
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How a sample lies in X.
+
+    Parameters
+    ----------
+    kind : {"table", "image", "series"}
+        What a sample is.
+    layout : tuple of int
+        Shape of a sample as it lies in X, channels where they are.
+    channel_axis : int or None
+        The axis of `layout` that holds the channels; None where there is no such axis.
+    """
+
+    kind: str
+    layout: tuple[int, ...]
+    channel_axis: int | None = None
+
+    @property
+    def n_features(self) -> int:
+        """Values a sample."""
+        return math.prod(self.layout)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a sample with channels first: (c, h, w), (c, l) or (d,)."""
+        if self.kind == "table":
+            return self.layout
+        if self.channel_axis is None:
+            return (1, *self.layout)
+        sides = list(self.layout)
+        return (sides.pop(self.channel_axis), *sides)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise a ValueError unless an array of `shape` holds such samples."""
+        if shape[1:] != self.layout and shape[1:] != (self.n_features,):
+            raise ValueError(
+                f"X has samples of shape {shape[1:]}, but fit saw {self.layout}; pass "
+                f"samples of that shape, or flattened rows of {self.n_features} values."
+            )
+
+    def to_channels_first(self, batch: Tensor) -> Tensor:
+        """View a batch of rows, (n, *layout) or flattened, as (n, *shape)."""
+        batch = batch.reshape(len(batch), *self.layout)
+        if self.kind == "table":
+            return batch
+        if self.channel_axis is None:
+            return batch.unsqueeze(1)
+        return batch.movedim(self.channel_axis + 1, 1)
+
+
+def read_format(
+    shape: tuple[int, ...], input_type: str, input_shape: Any, data_format: str
+) -> InputFormat:
+    """Decide what the samples of an array of `shape` are.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of X, rows first.
+    input_type : {"auto", "table", "image", "series"}
+        What the user says the samples are.
+    input_shape : tuple of int or None
+        Sample shape behind flattened rows.
+    data_format : {"auto", "channels_first", "channels_last"}
+        Where the channels are.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit each other, or can be read in two ways.
+    """
+    check_name("input_type", input_type, ("auto", "table", "image", "series"))
+    check_name("data_format", data_format, ("auto", "channels_first", "channels_last"))
+    if input_shape is not None:
+        layout = _check_input_shape(input_shape, shape)
+    else:
+        layout = shape[1:]
+    kind = input_type
+    if kind == "auto":
+        kind = _guess_kind(shape, layout, is_given=input_shape is not None)
+    if kind == "table":
+        if len(layout) != 1:
+            raise ValueError(
+                f"input_type='table' takes X of two axes, but the samples have shape "
+                f"{layout}; flatten them, or use input_type='image' or 'series'."
+            )
+        return InputFormat("table", layout)
+    n_sides = {"image": 2, "series": 1}[kind]
+    if len(layout) == n_sides:
+        return _check_sides(InputFormat(kind, layout))
+    if len(layout) != n_sides + 1:
+        expected = {
+            "image": "(H, W), (C, H, W) or (H, W, C)",
+            "series": "(L,), (C, L) or (L, C)",
+        }[kind]
+        raise ValueError(
+            f"X of shape {shape} with input_shape={input_shape!r} does not hold "
+            f"{kind} samples; pass input_shape as {expected}, or X of such samples."
+        )
+    if kind == "series" and input_shape is not None and data_format == "auto":
+        data_format = "channels_first"  # (C, L), as documented
+    return _check_sides(InputFormat(kind, layout, _channel_axis(layout, data_format)))
+
+
+def _check_input_shape(input_shape: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        layout = tuple(int(side) for side in input_shape)
+        is_valid = 2 <= len(layout) <= 3 and min(layout) >= 1
+    except (TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise ValueError(
+            f"input_shape={input_shape!r} is not a sample shape; expected (H, W), "
+            "(C, H, W) or (H, W, C) for images, or (C, L) for series."
+        )
+    if len(shape) == 2 and math.prod(layout) != shape[1]:
+        raise ValueError(
+            f"X has {shape[1]} features, but input_shape={layout} needs "
+            f"{math.prod(layout)}."
+        )
+    if len(shape) > 2 and shape[1:] != layout:
+        raise ValueError(
+            f"X has samples of shape {shape[1:]}, but input_shape={layout}; leave "
+            "input_shape out for X of more than two axes, or make them agree."
+        )
+    return layout
+
+
+def _guess_kind(
+    shape: tuple[int, ...], layout: tuple[int, ...], *, is_given: bool
+) -> str:
+    if len(layout) == 1:
+        return "table"
+    if is_given or len(layout) == 3:
+        return "image"
+    if len(layout) == 2:
+        height, width = layout
+        if min(layout) >= 8 and max(layout) <= 4 * min(layout):
+            return "image"
+        raise ValueError(
+            f"X of shape {shape} could be grey images of {height}x{width} pixels or "
+            f"series with {height} channels of length {width}; say which with "
+            "input_type='image' or input_type='series'."
+        )
+    raise ValueError(
+        f"X of shape {shape} has {len(shape)} axes; expected (n, features) for tables, "
+        "(n, H, W), (n, C, H, W) or (n, H, W, C) for images, (n, C, L) for series."
+    )
+
+
+def _channel_axis(layout: tuple[int, ...], data_format: str) -> int:
+    """Which axis of `layout` holds the channels: the first or the last."""
+    last = len(layout) - 1
+    if data_format != "auto":
+        return {"channels_first": 0, "channels_last": last}[data_format]
+    candidates = [axis for axis in (0, last) if layout[axis] in N_CHANNELS]
+    if len(candidates) != 1:
+        raise ValueError(
+            f"samples of shape {layout} do not tell which axis holds the channels "
+            f"({'both' if candidates else 'neither'} of the first and the last can be "
+            "taken for 1 to 4 channels); say so with data_format='channels_first' or "
+            "'channels_last'."
+        )
+    return candidates[0]
+
+
+def _check_sides(fmt: InputFormat) -> InputFormat:
+    if min(fmt.shape[1:]) < 4:
+        raise ValueError(
+            f"{fmt.kind} samples of shape {fmt.layout} are too small: each side must "
+            "be at least 4; use input_type='table' with flattened rows, or another "
+            "data_format."
+        )
+    return fmt
+
+
+def warn_if_pixels(X: np.ndarray) -> None:
+    """Warn where the columns of a table look like the pixels of a square image."""
+    for n_channels in (1, 3):
+        side = math.isqrt(X.shape[1] // n_channels)
+        if side < 8 or n_channels * side * side != X.shape[1]:
+            continue
+        sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
+        sample = sample[:, sample.std(axis=0) > 0]
+        if sample.shape[1] < X.shape[1] // 2 or len(sample) < 10:
+            continue
+        sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
+        likeness = {
+            layout: _neighbour_likeness(sample.reshape(-1, *layout), axis)
+            for layout, axis in _square_layouts(side, n_channels)
+        }
+        layout = max(likeness, key=likeness.__getitem__)
+        if likeness[layout] > 0.3:
+            warnings.warn(
+                f"the {X.shape[1]} columns of X look like the pixels of "
+                f"{side}x{side} images; pass input_shape={layout} to learn from "
+                "images, or input_type='table' to silence this.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return
+
+
+def _square_layouts(side: int, n_channels: int) -> list[tuple[tuple[int, ...], int]]:
+    """Sample shapes of square images, each with its vertical axis counted from X's."""
+    if n_channels == 1:
+        return [((side, side), 1)]
+    return [((n_channels, side, side), 2), ((side, side, n_channels), 1)]
+
+
+def _neighbour_likeness(images: np.ndarray, axis: int) -> float:
+    """Correlation of vertical neighbours less that of pixels half an image apart."""
+
+    def correlation(distance: int) -> float:
+        side = images.shape[axis]
+        a = np.take(images, range(side - distance), axis=axis)
+        b = np.take(images, range(distance, side), axis=axis)
+        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+        norm = np.sqrt((a * a).mean(axis=0) * (b * b).mean(axis=0))
+        return float(np.mean((a * b).mean(axis=0)[norm > 0] / norm[norm > 0]))
+
+    return correlation(1) - abs(correlation(images.shape[axis] // 2))

@@ -1,0 +1,165 @@
+"""From the array a user has to float32 batches with channels first.
+
+:class:`Rows` takes batches out of X as it is (no copy of the whole, whatever its dtype
+and layout), and :class:`Scaling` brings them to mean 0 and variance 1 by what it learnt
+in ``fit``.
+"""
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from sk_dim._formats import InputFormat, read_format, warn_if_pixels
+
+
+def check_rows(
+    estimator: BaseEstimator, X: Any, fmt: InputFormat | None, n_min: int
+) -> np.ndarray:
+    """Check X as scikit-learn does, against `fmt` unless this is the first fit.
+
+    Raises
+    ------
+    ValueError or TypeError
+        For what is empty, not finite, not real, sparse, of too few rows, or of another
+        shape than `fmt`.
+    """
+    if isinstance(X, Tensor):
+        X = X.detach().cpu()
+        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    elif not hasattr(X, "shape"):
+        X = np.asarray(X)
+    if len(X.shape) <= 2:
+        return validate_data(
+            estimator, X, dtype="numeric", reset=fmt is None, ensure_min_samples=n_min
+        )
+    X = check_array(
+        X, dtype="numeric", allow_nd=True, ensure_min_samples=n_min, estimator=estimator
+    )
+    if fmt is not None:
+        fmt.check(X.shape)
+    return X
+
+
+def read_rows(estimator: BaseEstimator, X: Any) -> "Rows":
+    """Check X in a first fit, and decide what its samples are."""
+    array = check_rows(estimator, X, None, n_min=2)
+    input_type = estimator.input_type
+    fmt = read_format(
+        array.shape, input_type, estimator.input_shape, estimator.data_format
+    )
+    if fmt.kind == "table" and input_type == "auto":
+        warn_if_pixels(array)
+    estimator.n_features_in_ = fmt.n_features
+    return Rows(array, fmt)
+
+
+class Rows:
+    """The rows of an array as samples, taken a batch at a time.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, *layout) or (n, n_features)
+        Any real dtype; a memory map is read batch by batch.
+    fmt : InputFormat
+        What the rows are.
+    """
+
+    def __init__(self, X: np.ndarray, fmt: InputFormat) -> None:
+        self.X = X
+        self.fmt = fmt
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, rows: np.ndarray | slice) -> Tensor:
+        """Return the samples of `rows`, channels first, as uint8, float32 or float64.
+
+        Dtypes that float32 holds exactly become float32, all wider ones float64;
+        uint8 stays, so that a batch travels to the device at a byte a value.
+        """
+        batch = np.asarray(self.X[rows])
+        if isinstance(rows, slice):
+            batch = batch.copy()  # a view of X, which torch must not be able to change
+        if batch.dtype.kind == "b":
+            batch = batch.view(np.uint8)
+        elif batch.dtype not in (np.uint8, np.float32):
+            is_narrow = np.can_cast(batch.dtype, np.float32)
+            batch = batch.astype(np.float32 if is_narrow else np.float64)
+        return self.fmt.to_channels_first(torch.from_numpy(batch))
+
+
+class Scaling:
+    """Centre and scale to variance 1, each channel or each column of a table.
+
+    Parameters
+    ----------
+    mean, std : Tensor of shape (c, 1, ...) or (d,), float64, on the CPU
+        What `learn` found.
+    device : torch.device
+        Where scaled batches go.
+
+    Notes
+    -----
+    Means and variances are summed in float64, one block of rows at a time. Values that
+    never vary are only centred. Batches of uint8 and float32 are scaled on the device;
+    float64 is centred before it leaves the CPU, so that large offsets (time stamps,
+    say) do not eat the digits that vary.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, device: torch.device) -> None:
+        self.mean = mean
+        self.std = std
+        self.device = device
+        self._mean_on_device = mean.float().to(device)
+        self._std_on_device = std.float().to(device)
+
+    @classmethod
+    def learn(cls, rows: Rows, device: torch.device) -> Self:
+        """Learn means and standard deviations from all rows."""
+        shape = (rows.fmt.shape[0], *[1] * (len(rows.fmt.shape) - 1))
+        axes = [axis for axis in range(len(shape) + 1) if axis != 1]
+        count = 0
+        mean = squares = torch.zeros(shape[0], dtype=torch.float64)
+        block = max(1, 2**21 // rows.fmt.n_features)
+        for start in range(0, len(rows), block):
+            values = rows.take(slice(start, start + block)).double()
+            n_values = values.numel() // shape[0]
+            block_mean = values.mean(dim=axes)
+            centred = values - block_mean.view(shape)
+            # Chan, Golub & LeVeque (1979): join the moments of two sets of values.
+            delta = block_mean - mean
+            total = count + n_values
+            squares = squares + (centred * centred).sum(dim=axes)
+            squares = squares + delta * delta * (count * n_values / total)
+            mean = mean + delta * (n_values / total)
+            count = total
+        std = (squares / count).sqrt()
+        if not bool(std.isfinite().all()):
+            raise ValueError(
+                "X has values too large to be scaled (beyond 1e150); divide them "
+                "first, or take logarithms."
+            )
+        # Below this a standard deviation is the rounding error of the mean.
+        is_constant = std <= 1e-12 * mean.abs()
+        if is_constant.all():
+            warnings.warn(
+                "X is constant, so there is nothing to learn from; all rows will get "
+                "the same features.",
+                UserWarning,
+                stacklevel=5,
+            )
+        std = torch.where(is_constant, 1.0, std)
+        return cls(mean.view(shape), std.view(shape), device)
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Scale a batch as `Rows.take` gives it, to float32 on the device."""
+        if batch.dtype == torch.float64:
+            return ((batch - self.mean) / self.std).float().to(self.device)
+        batch = batch.to(self.device).float()
+        return (batch - self._mean_on_device) / self._std_on_device

@@ -1,0 +1,389 @@
+"""The skorch net that trains encoder and objective.
+
+Only hooks that skorch documents for the purpose are overridden.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from torch import Tensor
+
+from sk_dim._batches import HoldOut, SliceLoader, Source, n_batches
+from sk_dim._callbacks import StopAtTimeLimit
+from sk_dim._inputs import Scaling
+from sk_dim.encoders import Features
+from sk_dim.objective import Objective
+
+ADVERSARY_LEARNING_RATE = 1e-3
+WARM_UP = 0.1  # share of the training in which the learning rate rises
+AUTO_SAMPLES = 60_000  # samples that max_iter="auto" sees in all, within limits:
+AUTO_EPOCHS = (5, 50)
+INTERRUPT_PAUSE = 2.0  # seconds in which a second Ctrl-C means all, not just this fit
+
+# Keys of `history_`, each with the name that skorch's history has for it.
+RECORDS = {
+    "loss": "train_loss",
+    "local": "train_local",
+    "global": "train_global",
+    "prior": "train_prior",
+    "valid_loss": "valid_loss",
+    "valid_local": "valid_local",
+    "valid_global": "valid_global",
+    "learning_rate": "learning_rate",
+    "seconds": "seconds",
+    "samples_per_second": "samples_per_second",
+}
+
+_last_interrupt = -np.inf
+
+# torch's global generator, which initialises weights, belongs to one fit at a time.
+_GLOBAL_GENERATOR = threading.Lock()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators, and give them back as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)  # manual_seed would seed all GPUs too
+        for cuda in devices:
+            with torch.cuda.device(cuda):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def auto_epochs(n_rows: int) -> int:
+    """Epochs for so many rows: many for few, so that the steps suffice."""
+    return int(np.clip(round(AUTO_SAMPLES / n_rows), *AUTO_EPOCHS))
+
+
+@dataclass
+class Schedule:
+    """Learning rate from the progress of a fit: linear warm-up, then linear to zero.
+
+    Parameters
+    ----------
+    peak : float
+        Highest rate, and the constant one where nothing limits the training.
+    n_steps : int, default=None
+        Steps in all.
+    seconds : float, default=None
+        Time in all, from `start`; whichever of the two is nearer to its end counts.
+    start : float
+        Of the clock `time.monotonic`.
+    first_step : int
+        Number of the first step; not 0 where an earlier training goes on.
+    """
+
+    peak: float
+    n_steps: int | None = None
+    seconds: float | None = None
+    start: float = 0.0
+    first_step: int = 0
+
+    def progress(self, step: int) -> float:
+        """How much of the training is done, 0 to 1."""
+        done = 0.0
+        if self.n_steps is not None:
+            done = (step - self.first_step) / self.n_steps
+        if self.seconds is not None:
+            done = max(done, (time.monotonic() - self.start) / self.seconds)
+        return min(done, 1.0)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the step with this number."""
+        if self.n_steps is None and self.seconds is None:
+            return self.peak
+        done = self.progress(step)
+        return self.peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+
+
+class InfomaxNet(NeuralNet):
+    """Trains an encoder (the module) and its objective (the criterion).
+
+    Parameters
+    ----------
+    module : nn.Module
+        Encoder: scaled batch to Features.
+    criterion : Objective
+        Views to terms.
+    scaling : Scaling
+        Raw batch to scaled batch on the device.
+    augment : callable or None
+        Makes each of the two views; None trains on one.
+    precision : {"float32", "bfloat16"}
+        Of the forward pass in training.
+    seed : int
+        Of all that is drawn in training.
+    is_ours : bool
+        Whether no part is the user's own, so that nothing draws from global generators.
+    layer_shapes : dict of tuple of int
+        Shape of a sample's features by the names of the layers.
+    **kwargs
+        Of skorch's NeuralNet.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        criterion: Objective,
+        *,
+        scaling: Scaling,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None,
+        precision: str,
+        seed: int,
+        is_ours: bool,
+        layer_shapes: dict[str, tuple[int, ...]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(module, criterion, **kwargs)
+        self.scaling = scaling
+        self.augment = augment
+        self.precision = precision
+        self.seed = seed
+        self.schedule = Schedule(self.lr)
+        self.n_steps = 0
+        self.is_ours = is_ours
+        self.layer_shapes = layer_shapes
+        self.is_stopped_by_callback = False
+        self.shuffler = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    # The parts
+
+    def get_default_callbacks(self) -> list:
+        """No callbacks but those given: losses are recorded by the epoch here."""
+        return []
+
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> Self:
+        """Build the optimiser of encoder and critics, and the adversary's own."""
+        adversary = self._adversary_parameters()
+        theirs = {id(parameter) for parameter in adversary}
+        named = [*self.module_.parameters(), *self.criterion_.parameters()]
+        self.optimizer_ = torch.optim.AdamW(
+            [parameter for parameter in named if id(parameter) not in theirs],
+            lr=self.lr,
+            weight_decay=1e-2,
+            fused=self.device.type != "mps",
+        )
+        if adversary:
+            self.adversary_optimizer_ = torch.optim.Adam(
+                adversary, lr=ADVERSARY_LEARNING_RATE, betas=(0.5, 0.999)
+            )
+        return self
+
+    def _adversary_parameters(self) -> list[Tensor]:
+        if not self.criterion_.has_adversary:
+            return []
+        return list(self.criterion_.prior.parameters())
+
+    def get_dataset(self, X: Source, y: Any = None) -> Source:
+        """Rows are a data set as they are."""
+        return X
+
+    def get_iterator(self, dataset: Source, training: bool = False) -> SliceLoader:
+        """Slice whole batches, shuffled for training."""
+        shuffler = self.shuffler if training else None
+        return SliceLoader(dataset, self.batch_size, shuffler)
+
+    # The step
+
+    def make_views(self, batch: Tensor, generator: torch.Generator) -> list[Features]:
+        """Features of the two views of a raw batch, or of the batch itself."""
+        scaled = self.scaling(batch)
+        if self.augment is None:
+            return [self.module_(scaled)]
+        views = [self.augment(scaled, generator) for _ in range(2)]
+        # One pass over both: half the calls, and batch statistics that views share.
+        features = self.module_(torch.cat(views))
+        halves = [
+            (None, None) if part is None else part.split(len(batch))
+            for part in features
+        ]
+        return [Features(*part) for part in zip(*halves, strict=True)]
+
+    def _evaluate_terms(
+        self, batch: Tensor, generator: torch.Generator
+    ) -> dict[str, Any]:
+        is_reduced = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
+            views = self.make_views(batch, generator)
+            terms = self.criterion_(views, generator)
+        loss = self.criterion_.loss(terms)
+        return {"loss": loss, "y_pred": views, "terms": terms}
+
+    def train_step_single(self, batch: Tensor, **_: Any) -> dict[str, Any]:
+        """Forward and backward."""
+        self._set_training(True)
+        step = self._evaluate_terms(batch, self.generator)
+        step["loss"].backward()
+        return step
+
+    def train_step(self, batch: Tensor, **_: Any) -> dict[str, Any]:
+        """Step the encoder and the critics, then the adversary on detached codes."""
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.schedule.rate(self.n_steps)
+        self.optimizer_.zero_grad(set_to_none=True)
+        step = self.train_step_single(batch)
+        self.notify(
+            "on_grad_computed",
+            named_parameters=self.get_all_learnable_params(),
+            batch=batch,
+            training=True,
+        )
+        self.optimizer_.step()
+        if self.criterion_.has_adversary:
+            self.adversary_optimizer_.zero_grad(set_to_none=True)
+            codes = torch.cat([view.global_ for view in step["y_pred"]])
+            prior = self.criterion_.prior
+            prior.discriminator_loss(codes, self.generator).backward()
+            self.adversary_optimizer_.step()
+        self.n_steps += 1
+        return step
+
+    def validation_step(self, batch: Tensor, **_: Any) -> dict[str, Any]:
+        """Forward on held-out rows, with the same views in every epoch."""
+        self._set_training(False)
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        with torch.no_grad():
+            return self._evaluate_terms(batch, generator)
+
+    def evaluation_step(self, batch: Tensor, training: bool = False) -> Features:
+        """Features of a raw batch, in float32 and evaluation mode."""
+        self._set_training(training)
+        with torch.inference_mode():
+            return self.module_(self.scaling(batch))
+
+    # The epoch and the training
+
+    def on_batch_begin(self, *_: Any, **__: Any) -> None:
+        """Keep no record of single batches, which would grow without end."""
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Call the callbacks, and remember if one of them ended the training."""
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt:
+            self.is_stopped_by_callback = True
+            raise
+
+    def run_single_epoch(
+        self,
+        iterator: SliceLoader | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Any]],
+        **fit_params: Any,
+    ) -> None:
+        """Run an epoch, with one look at the losses on the device at its end."""
+        if iterator is None:
+            return
+        start = time.monotonic()
+        n_rows = 0
+        values = []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            n_rows += len(batch)
+            terms = step["terms"]
+            values.append(torch.stack([step["loss"], *terms.values()]).detach())
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+            if training and self.schedule.progress(self.n_steps) >= 1:
+                break
+        names = ["loss", *terms]
+        table = torch.stack(values).cpu().numpy().astype(float)  # (steps, names)
+        self._check_finite(names, table)
+        for name, value in zip(names, table.mean(axis=0), strict=True):
+            self.history.record(f"{prefix}_{name}", float(value))
+        seen = [row[f"{prefix}_loss"] for row in self.history]
+        self.history.record(f"{prefix}_loss_best", seen[-1] <= min(seen))
+        if training:
+            seconds = time.monotonic() - start
+            self.history.record("seconds", seconds)
+            self.history.record("samples_per_second", n_rows / seconds)
+            self.history.record("learning_rate", self.optimizer_.param_groups[0]["lr"])
+
+    def _check_finite(self, names: Sequence[str], table: np.ndarray) -> None:
+        """Raise a ValueError that names the first term that was not finite."""
+        bad_steps = np.flatnonzero(~np.isfinite(table).all(axis=1))
+        if len(bad_steps) == 0:
+            return
+        row = table[bad_steps[0], 1:]
+        bad = [n for n, v in zip(names[1:], row, strict=True) if not np.isfinite(v)]
+        raise ValueError(
+            f"training diverged in epoch {len(self.history)}: the "
+            f"{' and '.join(bad) or 'loss'} term became non-finite; lower "
+            f"learning_rate (now {self.schedule.peak:g}), or "
+            f"{' or '.join(f'{name}_weight' for name in bad) or 'the weights'}, or "
+            "try bound='infonce'."
+        )
+
+    def set_training(
+        self,
+        *,
+        batch_size: int,
+        callbacks: list,
+        validation_fraction: float,
+        schedule: Schedule,
+    ) -> None:
+        """Set what may change from one training of the net to the next."""
+        self.batch_size = batch_size
+        self.schedule = schedule
+        self.callbacks = [*callbacks, StopAtTimeLimit()]
+        self.initialize_callbacks()
+        self.train_split = None
+        if validation_fraction > 0:
+            self.train_split = HoldOut(validation_fraction, self.shuffler)
+
+    def n_batches(self, n_rows: int) -> int:
+        """Training batches an epoch of so many rows."""
+        if self.train_split is not None:
+            n_rows -= self.train_split.n_held_out(n_rows)
+        return n_batches(n_rows, self.batch_size)
+
+    def train(self, rows: Source, n_epochs: int | None) -> bool:
+        """Train for `n_epochs` or until a callback ends it; whether Ctrl-C did.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            At a second Ctrl-C within two seconds, also of another net.
+        """
+        global _last_interrupt
+        self.is_stopped_by_callback = False
+        self.notify("on_train_begin", X=rows, y=None)
+        is_interrupted = False
+        try:
+            # Parts of the user may draw from torch's global generator (dropout, say).
+            draws = nullcontext() if self.is_ours else seeded(self.seed, self.device)
+            with draws:
+                self.fit_loop(
+                    rows, epochs=sys.maxsize if n_epochs is None else n_epochs
+                )
+        except KeyboardInterrupt:
+            if not self.is_stopped_by_callback:
+                now = time.monotonic()
+                if now - _last_interrupt < INTERRUPT_PAUSE:
+                    raise
+                _last_interrupt = now
+                is_interrupted = True
+        self.notify("on_train_end", X=rows, y=None)
+        return is_interrupted
+
+    def records(self) -> list[dict[str, float]]:
+        """One dict for each complete epoch, of the same keys whatever was trained."""
+        return [
+            {"epoch": i}
+            | {name: float(row.get(key, np.nan)) for name, key in RECORDS.items()}
+            for i, row in enumerate(
+                (row for row in self.history if "seconds" in row), start=1
+            )
+        ]

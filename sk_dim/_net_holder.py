@@ -1,0 +1,174 @@
+"""An estimator that holds a net: builds it, trains it, forgets it, pickles it."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from sk_dim._batches import SliceLoader
+from sk_dim._callbacks import (
+    CallbackSupportMixin,
+    EpochReport,
+    EpochTasks,
+    copy_callbacks,
+)
+from sk_dim._design import Design, check_augment
+from sk_dim._inputs import Rows, Scaling, check_rows, read_rows
+from sk_dim._net import InfomaxNet, Schedule
+from sk_dim._saving import pack_net, unpack_net
+from sk_dim._validation import (
+    available_device,
+    check_integer,
+    check_layer,
+    check_real,
+    choose_device,
+    choose_precision,
+)
+from sk_dim.encoders import Features
+
+INFERENCE_BATCH_SIZE = 512
+
+
+class NetHolder(CallbackSupportMixin, BaseEstimator):
+    """What is private in an estimator with DeepInfomaxTransformer's parameters."""
+
+    _design: Design
+    _can_resume: bool
+
+    def _check_rows(self, X: ArrayLike, n_min: int = 1) -> Rows:
+        """Check X against what fit saw."""
+        check_is_fitted(self)
+        fmt = self._design.fmt
+        return Rows(check_rows(self, X, fmt, n_min), fmt)
+
+    def _collect(
+        self, rows: Rows, compute: Callable[[Features], dict[str, Tensor]]
+    ) -> dict[str, np.ndarray]:
+        """Join what is computed of the features of every batch, by its names."""
+        arrays: dict[str, np.ndarray] = {}
+        start = 0
+        with torch.inference_mode():
+            for batch in SliceLoader(rows, INFERENCE_BATCH_SIZE):
+                part = slice(start, start + len(batch))
+                start += len(batch)
+                for name, values in compute(self.net_.evaluation_step(batch)).items():
+                    if name not in arrays:
+                        shape = (len(rows), *values.shape[1:])
+                        arrays[name] = np.empty(shape, dtype=np.float32)
+                    arrays[name][part] = values.float().cpu().numpy()
+        return arrays
+
+    def _prepare(self, X: ArrayLike, *, is_new: bool) -> Rows:
+        """Check all that is given and build the net if it is new, before training."""
+        check_integer("batch_size", self.batch_size, 2, " leaves no negatives")
+        check_real("learning_rate", self.learning_rate, exclusive=True)
+        check_real("validation_fraction", self.validation_fraction, maximum=1.0)
+        copy_callbacks(self.callbacks)
+        if not is_new:
+            rows = self._check_rows(X, n_min=2)
+            self._design.check_unchanged(Design.from_params(vars(self), rows.fmt))
+            return rows
+        self._forget()
+        device = choose_device(self.device)
+        precision = choose_precision(self.precision, device)
+        rows = read_rows(self, X)
+        design = Design.from_params(vars(self), rows.fmt)
+        scaling = Scaling.learn(rows, device)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if design.augment is not None:
+            check_augment(design.augment, scaling(rows.take(slice(0, 8))), seed)
+        net = design.build(scaling, precision, seed)
+        check_layer(self.output_layer, net.layer_shapes)
+        self._design = design
+        self._can_resume = False
+        self._install(net, [])
+        return rows
+
+    def _install(self, net: InfomaxNet, history: list[dict]) -> None:
+        """Set the attributes that follow from the net."""
+        self.net_ = net
+        self.encoder_ = net.module_
+        self.input_shape_ = self._design.fmt.shape
+        self.device_ = net.scaling.device
+        self.precision_ = net.precision
+        self.history_ = history
+        self.n_iter_ = len(history)
+
+    def _forget(self) -> None:
+        """Delete what a fit learnt: nothing half-trained is kept."""
+        for name in list(vars(self)):
+            if name.endswith("_") and not name.startswith("__"):
+                delattr(self, name)
+
+    def _train(
+        self, rows: Rows, X: ArrayLike, n_epochs: int | None, start: float | None
+    ) -> None:
+        """Train the net; without `start`, at a constant learning rate."""
+        net = self.net_
+        callbacks = copy_callbacks(self.callbacks)
+        if self.verbose:
+            callbacks.append(EpochReport(n_epochs, start and self.max_time))
+        context = None
+        if start is not None and hasattr(self, "_init_callback_context"):
+            context = self._init_callback_context(max_subtasks=n_epochs)
+            context.call_on_fit_task_begin(estimator=self, X=X)
+            callbacks.append(EpochTasks(self, context, X))
+        net.set_training(
+            batch_size=self.batch_size,
+            callbacks=callbacks,
+            validation_fraction=self.validation_fraction,
+            schedule=Schedule(self.learning_rate),
+        )
+        if start is not None:
+            net.schedule = Schedule(
+                self.learning_rate,
+                n_epochs and n_epochs * net.n_batches(len(rows)),
+                self.max_time,
+                start,
+                net.n_steps,
+            )
+        try:
+            is_interrupted = net.train(rows, n_epochs)
+        except BaseException:
+            self._forget()
+            raise
+        self._install(net, self.history_ + net.records()[len(self.history_) :])
+        if is_interrupted:
+            of = f" of {n_epochs}" if n_epochs else ""
+            warnings.warn(
+                f"Ctrl-C ended the training after epoch {self.n_iter_}{of}; the model "
+                "is kept and can be used. Press Ctrl-C twice within two seconds to "
+                "end everything.",
+                UserWarning,
+                stacklevel=3,
+            )
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, X=X)
+
+    # A net is not pickled as it is, but as the arrays it consists of.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("encoder_", None)
+        if "net_" in state:
+            can_resume = self.warm_start or self._can_resume
+            state["net_"] = pack_net(state["net_"], can_resume)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        packed = state.pop("net_", None)
+        super().__setstate__(state)
+        if packed is not None:
+            device = self.device_
+            if device.type != "cpu":
+                device = available_device(device)
+            net = unpack_net(packed, self._design, device, self.precision_)
+            self._install(net, self.history_)

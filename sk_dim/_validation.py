@@ -1,0 +1,163 @@
+"""Checks of parameters, and the choice of device and precision.
+
+Every refusal is one sentence: what was given, what is allowed, what to do. This module
+imports nothing of its own package.
+"""
+
+import math
+import numbers
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
+
+
+def check_name(name: str, value: Any, allowed: Iterable[str]) -> Any:
+    """Return `value`, which must be one of the `allowed` strings."""
+    allowed = tuple(allowed)
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(
+            f"{name}={value!r} is not known; expected one of {_quoted(allowed)}."
+        )
+    return value
+
+
+def check_layer(layer: Any, shapes: Mapping[str, Any]) -> str:
+    """Return the layer to output, which the encoder must have."""
+    if not isinstance(layer, str) or layer not in shapes:
+        raise ValueError(
+            f"output_layer={layer!r} is not a layer of this encoder; it has "
+            f"{_quoted(shapes)}."
+        )
+    return layer
+
+
+def check_choice(name: str, value: Any, choices: Mapping[str, Any]) -> Callable:
+    """Return the callable that `value` names in `choices`, or `value` itself."""
+    if isinstance(value, str) and value in choices:
+        return choices[value]
+    if isinstance(value, torch.nn.Module):
+        raise TypeError(
+            f"{name}={type(value).__name__}(...) is a module, which fit would train in "
+            f"place; pass the callable that builds it (its class, or a function)."
+        )
+    if callable(value):
+        return value
+    raise ValueError(
+        f"{name}={value!r} is not known; expected one of {_quoted(choices)}, "
+        "or a callable."
+    )
+
+
+def check_integer(name: str, value: Any, minimum: int, why: str = "") -> int:
+    """Return `value` as an int, which must be at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}={value!r} must be an integer of at least {minimum}.")
+    if value < minimum:
+        raise ValueError(f"{name}={value!r}{why}; it must be at least {minimum}.")
+    return int(value)
+
+
+def check_real(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = 0.0,
+    maximum: float = math.inf,
+    exclusive: bool = False,
+) -> float:
+    """Return `value` as a float, which must be in the range."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}={value!r} must be a real number.")
+    number = float(value)
+    above = number > minimum if exclusive else number >= minimum
+    if not (above and number < maximum):
+        bounds = f"{'above' if exclusive else 'at least'} {minimum:g}"
+        bounds += f" and below {maximum:g}" if maximum < math.inf else " and finite"
+        raise ValueError(f"{name}={value!r} is out of range; it must be {bounds}.")
+    return number
+
+
+def check_weights(
+    local_weight: Any, global_weight: Any, prior_weight: Any
+) -> dict[str, float]:
+    """Return the weights of the terms, none negative and not all zero."""
+    weights = {
+        "local": check_real("local_weight", local_weight),
+        "global": check_real("global_weight", global_weight),
+        "prior": check_real("prior_weight", prior_weight),
+    }
+    if not any(weights.values()):
+        raise ValueError(
+            "local_weight, global_weight and prior_weight are all zero, which leaves "
+            "nothing to learn; at least one must be positive."
+        )
+    return weights
+
+
+def choose_device(device: Any) -> torch.device:
+    """Return the device to compute on: the fastest there is, or the one asked for."""
+    if isinstance(device, str) and device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device={device!r} is not known; expected 'auto', 'cpu', 'cuda', "
+            "'cuda:1', 'mps' or a torch.device."
+        ) from error
+    is_missing = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
+        chosen.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if is_missing:
+        raise ValueError(
+            f"device={device!r} is not available on this machine; use device='auto' "
+            "to take the fastest device there is, or 'cpu'."
+        )
+    return chosen
+
+
+def available_device(device: torch.device) -> torch.device:
+    """Return the device if this machine has it, else, with a warning, the CPU."""
+    try:
+        return choose_device(device)
+    except ValueError:
+        warnings.warn(
+            f"this estimator was fitted on {device}, which is not available here; it "
+            "will compute on the CPU.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return torch.device("cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself; emulation does not count."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(f"{kind}_bf16") for kind in ("avx512", "amx"))
+    return False
+
+
+def choose_precision(precision: Any, device: torch.device) -> str:
+    """Return the precision to train in, warning where the hardware emulates it."""
+    check_name("precision", precision, ("auto", "float32", "bfloat16"))
+    if precision == "auto":
+        return "bfloat16" if has_bfloat16(device) else "float32"
+    if precision == "bfloat16" and not has_bfloat16(device):
+        warnings.warn(
+            f"precision='bfloat16' is emulated on this {device.type}, which makes "
+            "training slower than float32; use precision='auto' to silence this.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return precision

@@ -1,0 +1,228 @@
+"""Augmentations: a batch to a random view of it.
+
+An augmentation is a function ``augment(batch, generator) -> batch``. The batch is
+scaled, float32, channels first, ``(n, c, h, w)`` or ``(n, c, l)``; the view has its
+shape, dtype and device. Each sample gets its own random draw, all of them in
+whole-batch tensor operations.
+
+Views decide what survives: what differs between two views of a sample is what the
+encoder learns to forget. A crop changes place and size, a flip left and right (the
+direction of time in a series), a colour change hue and brightness.
+
+This module imports nothing of its own package.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+__all__ = ["AUGMENTATIONS", "Compose", "color", "crop", "flip", "natural"]
+
+
+def _draw(
+    batch: Tensor,
+    generator: torch.Generator | None,
+    low: float,
+    high: float,
+    n_columns: int = 1,
+) -> Tensor:
+    """Draw uniform numbers, one row for each sample of the batch."""
+    unit = torch.rand(
+        len(batch), n_columns, generator=generator, device=batch.device
+    ).to(batch.dtype)
+    return low + (high - low) * unit
+
+
+def _per_sample(values: Tensor, batch: Tensor) -> Tensor:
+    """View (n, c) as (n, c, 1, ...), to be broadcast over the batch."""
+    return values.view(*values.shape, *[1] * (batch.ndim - 2))
+
+
+def crop(
+    batch: Tensor, generator: torch.Generator | None = None, *, min_area: float = 0.5
+) -> Tensor:
+    """Cut out a random part and resize it to the whole.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, c, h, w) or (n, c, l)
+        Samples, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+    min_area : float, default=0.5
+        Smallest part of the area (of the length, for series) that is left.
+
+    Returns
+    -------
+    view : Tensor of the shape, dtype and device of `batch`
+        Aspect ratio, colour and orientation are kept.
+
+    Examples
+    --------
+    >>> import torch
+    >>> crop(torch.rand(4, 3, 32, 32)).shape
+    torch.Size([4, 3, 32, 32])
+    """
+    if batch.ndim == 3:
+        # A series is an image of one row, of which only columns are cut away.
+        size = _draw(batch, generator, min_area, 1.0)
+        return _resize(batch.unsqueeze(2), size, generator, (0,)).squeeze(2)
+    size = _draw(batch, generator, min_area, 1.0).sqrt()
+    return _resize(batch, size, generator, (0, 1))
+
+
+def _resize(
+    batch: Tensor,
+    size: Tensor,
+    generator: torch.Generator | None,
+    axes: tuple[int, ...],
+) -> Tensor:
+    """Resize a window of `size` along the axes (0 is x, 1 is y) to the whole."""
+    affine = torch.eye(2, 3, dtype=batch.dtype, device=batch.device)
+    affine = affine.repeat(len(batch), 1, 1)
+    for axis in axes:
+        affine[:, axis, axis] = size[:, 0]
+        room = 1 - size[:, 0]
+        affine[:, axis, 2] = room * _draw(batch, generator, -1.0, 1.0)[:, 0]
+    grid = affine_grid(affine, list(batch.shape), align_corners=False)
+    return grid_sample(
+        batch, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def flip(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Mirror the last axis of each sample with probability one half.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, c, h, w) or (n, c, l)
+        Samples, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+
+    Returns
+    -------
+    view : Tensor of the shape, dtype and device of `batch`
+        Left and right of an image are exchanged, or the direction of time.
+
+    Examples
+    --------
+    >>> import torch
+    >>> series = torch.arange(3.0).expand(50, 1, 3)
+    >>> sorted(set(map(tuple, flip(series)[:, 0].tolist())))
+    [(0.0, 1.0, 2.0), (2.0, 1.0, 0.0)]
+    """
+    is_flipped = _per_sample(_draw(batch, generator, 0.0, 1.0) < 0.5, batch)
+    return torch.where(is_flipped, batch.flip(-1), batch)
+
+
+def color(
+    batch: Tensor, generator: torch.Generator | None = None, *, strength: float = 0.4
+) -> Tensor:
+    """Change brightness and contrast and, with three channels, saturation and hue.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, c, h, w) or (n, c, l)
+        Samples, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+    strength : float, default=0.4
+        Half the range of the factors of contrast and saturation, and of the shift of
+        brightness in standard deviations; hue turns by at most a quarter of it, in
+        turns. One sample in five loses all its colour.
+
+    Returns
+    -------
+    view : Tensor of the shape, dtype and device of `batch`
+        Each sample with one linear map of its channels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> color(torch.rand(4, 3, 32, 32)).shape
+    torch.Size([4, 3, 32, 32])
+    """
+    n_channels = batch.shape[1]
+    contrast = _per_sample(_draw(batch, generator, 1 - strength, 1 + strength), batch)
+    brightness = _per_sample(_draw(batch, generator, -strength, strength), batch)
+    if n_channels == 3:
+        mixing = _turn_colors(batch, generator, strength)
+        batch = torch.einsum("nij,nj...->ni...", mixing, batch)
+    return batch * contrast + brightness
+
+
+def _turn_colors(
+    batch: Tensor, generator: torch.Generator | None, strength: float
+) -> Tensor:
+    """Matrices (n, 3, 3) that keep the grey axis, turn hue and scale saturation."""
+    saturation = _draw(batch, generator, 1 - strength, 1 + strength)
+    is_grey = _draw(batch, generator, 0.0, 1.0) < 0.2
+    saturation = saturation.masked_fill(is_grey, 0.0).unsqueeze(2)  # (n, 1, 1)
+    angle = 2 * math.pi * _draw(batch, generator, -strength / 4, strength / 4)
+    angle = angle.unsqueeze(2)
+    grey = batch.new_full((3, 3), 1 / 3)
+    turn = batch.new_tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    chroma = torch.eye(3, dtype=batch.dtype, device=batch.device) - grey
+    # Rodrigues' formula for a rotation about the grey axis.
+    return grey + saturation * (angle.cos() * chroma + angle.sin() * turn)
+
+
+def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Crop, flip and color: the views for photographs of things.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, c, h, w) or (n, c, l)
+        Samples, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+
+    Returns
+    -------
+    view : Tensor of the shape, dtype and device of `batch`
+
+    Examples
+    --------
+    >>> import torch
+    >>> natural(torch.rand(4, 3, 32, 32)).shape
+    torch.Size([4, 3, 32, 32])
+    """
+    return color(flip(crop(batch, generator), generator), generator)
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Apply augmentations one after the other.
+
+    Parameters
+    ----------
+    augmentations : tuple of callables
+        Each ``augment(batch, generator) -> batch``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Compose((crop, flip))(torch.rand(4, 3, 32, 32), None).shape
+    torch.Size([4, 3, 32, 32])
+    """
+
+    augmentations: tuple[Callable[[Tensor, torch.Generator | None], Tensor], ...]
+
+    def __call__(self, batch: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Make the view."""
+        for augment in self.augmentations:
+            batch = augment(batch, generator)
+        return batch
+
+
+AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
+    "crop": crop,
+    "flip": flip,
+    "color": color,
+    "natural": natural,
+}

@@ -1,0 +1,279 @@
+"""Lower bounds on the dependence of two variables, from scores to nats.
+
+A bound is a pure function of two tensors of scores that a critic returned:
+``positive`` for pairs drawn from the joint distribution (the two parts of one sample)
+and ``negative`` for pairs drawn from the product of the marginals (parts of different
+samples). It returns one number, in nats, which is larger where the critic tells the
+two kinds of pairs apart better. Bounds go up; whoever wants a loss negates.
+
+Shapes are the same for all bounds: ``positive`` is ``(n, ...)`` and ``negative`` is
+``(n, k, ...)``, where row i holds the k candidates that positive i competes with. The
+trailing axes (locations, say) are broadcast against each other, so that negatives
+shared by all locations are written once, as ``(n, k, 1)``. A candidate that is no
+negative (a sample paired with itself) is masked with ``-inf``.
+
+This module imports nothing of its own package.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+__all__ = ["BOUNDS", "donsker_varadhan", "infonce", "jsd", "nwj", "split_scores"]
+
+
+def split_scores(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut the scores of all pairs into positive and negative ones.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n, n, ...)
+        Score of every x with every y; the diagonal holds the pairs that belong
+        together.
+
+    Returns
+    -------
+    positive : Tensor of shape (n, ...)
+        The diagonal.
+    negative : Tensor of shape (n, n, ...)
+        All scores, the diagonal masked with ``-inf``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> positive, negative = split_scores(torch.tensor([[5.0, 1.0], [2.0, 6.0]]))
+    >>> positive
+    tensor([5., 6.])
+    >>> negative
+    tensor([[-inf, 1.],
+            [2., -inf]])
+    """
+    n = scores.shape[0]
+    positive = scores.diagonal(dim1=0, dim2=1).movedim(-1, 0)
+    own = torch.eye(n, dtype=torch.bool, device=scores.device)
+    own = own.view(n, n, *[1] * (scores.ndim - 2))
+    return positive, scores.masked_fill(own, -math.inf)
+
+
+def _mean_unmasked(values: Tensor, scores: Tensor) -> Tensor:
+    """Mean of `values`, which are 0 where `scores` are masked, over the others."""
+    return values.sum() / (~scores.isneginf()).sum()
+
+
+def infonce(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Tell the positive from all its negatives: the noise-contrastive bound.
+
+    The bound of choice for learning representations: low variance, and gradients that
+    concentrate on the negatives which are hard to tell from the positive.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of the k candidates that compete with each positive; masked ones -inf.
+
+    Returns
+    -------
+    bound : Tensor of shape ()
+        In nats.
+
+    See Also
+    --------
+    jsd : Needs fewer negatives.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}\Big[\log \frac{e^{T(x, y)}}
+              {\frac{1}{K} \big(e^{T(x, y)} + \sum_{j} e^{T(x_j, y)}\big)}\Big]
+              \le I(X; Y)
+
+    T is the critic's score and K the number of candidates, the positive included.
+    *Bias*: a lower bound in expectation, for any critic; tight only while
+    :math:`I(X; Y) \ll \log K`. *Variance*: low. *Cap*: never above log K, whatever the
+    truth. *Cost*: n k exponentials; adding a constant to the scores of a row changes
+    nothing.
+
+    References
+    ----------
+    A. van den Oord, Y. Li, O. Vinyals (2018). Representation Learning with Contrastive
+    Predictive Coding. arXiv:1807.03748.
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(float(infonce(torch.tensor([9.0, 9.0]), torch.zeros(2, 3))), 2)
+    1.39
+    """
+    n_candidates = 1 + (~negative.isneginf()).sum(dim=1)
+    log_partition = torch.logaddexp(positive, negative.logsumexp(dim=1))
+    return (positive - log_partition + n_candidates.log()).mean()
+
+
+def jsd(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Tell positives from negatives one by one: the Jensen-Shannon bound.
+
+    Robust where a batch offers few negatives, since each pair is judged alone.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of pairs from the product of the marginals; masked ones -inf.
+
+    Returns
+    -------
+    bound : Tensor of shape ()
+        In nats.
+
+    See Also
+    --------
+    infonce : Better features where negatives are many.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}_J[\log 2 - \mathrm{sp}(-T)]
+              - \mathbb{E}_M[\mathrm{sp}(T) - \log 2]
+              \le 2\, \mathrm{JSD}(J \,\|\, M)
+
+    T is the critic's score, J the joint distribution, M the product of the marginals
+    and :math:`\mathrm{sp}(t) = \log(1 + e^t)`. This is equation 4 of the paper plus
+    2 log 2, so that scores of zero give zero. *Bias*: a lower bound on twice the
+    Jensen-Shannon divergence, **not** on mutual information, which it follows
+    monotonically. *Variance*: low. *Cap*: 2 log 2, about 1.386. *Cost*: n k softplus.
+
+    References
+    ----------
+    S. Nowozin, B. Cseke, R. Tomioka (2016). f-GAN: Training Generative Neural Samplers
+    using Variational Divergence Minimization. arXiv:1606.00709.
+
+    R. D. Hjelm et al. (2018). Learning deep representations by mutual information
+    estimation and maximization. arXiv:1808.06670.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(jsd(torch.zeros(4), torch.zeros(4, 3)))
+    0.0
+    """
+    joint = (math.log(2) - softplus(-positive)).mean()
+    marginal = _mean_unmasked(softplus(negative), negative) - math.log(2)
+    return joint - marginal
+
+
+def donsker_varadhan(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bound the Kullback-Leibler divergence after Donsker and Varadhan.
+
+    The tightest of the bounds on mutual information, and the one to report; as an
+    objective it is noisier than the others.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of pairs from the product of the marginals; masked ones -inf.
+
+    Returns
+    -------
+    bound : Tensor of shape ()
+        In nats.
+
+    See Also
+    --------
+    nwj : Unbiased in small batches, looser for the same critic.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}_J[T] - \log \mathbb{E}_M[e^T] \le I(X; Y)
+
+    T is the critic's score, J the joint distribution and M the product of the
+    marginals. The partition term is taken for each trailing index (location) and then
+    averaged, as in equation 6 of the paper. *Bias*: exact expectations give a lower
+    bound; the logarithm of a mean over few pairs makes it too large by about half the
+    relative variance of that mean. *Variance*: grows exponentially with the true
+    value. *Cap*: none by itself; no estimate from n samples holds above log n.
+    *Cost*: n k exponentials; adding a constant to all scores changes nothing.
+
+    References
+    ----------
+    M. D. Donsker, S. R. S. Varadhan (1983). Asymptotic evaluation of certain Markov
+    process expectations for large time, IV.
+
+    M. I. Belghazi et al. (2018). MINE: Mutual Information Neural Estimation.
+    arXiv:1801.04062.
+
+    D. McAllester, K. Stratos (2018). Formal Limitations on the Measurement of Mutual
+    Information. arXiv:1811.04251.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(donsker_varadhan(torch.full((4,), 7.0), torch.full((4, 3), 5.0)))
+    2.0
+    """
+    n_negatives = (~negative.isneginf()).sum(dim=(0, 1))
+    log_mean_exp = negative.logsumexp(dim=(0, 1)) - n_negatives.log()
+    return positive.mean() - log_mean_exp.mean()
+
+
+def nwj(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bound the Kullback-Leibler divergence after Nguyen, Wainwright and Jordan.
+
+    An honest lower bound even in the smallest batch, paid for with variance.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of pairs from the product of the marginals; masked ones -inf.
+
+    Returns
+    -------
+    bound : Tensor of shape ()
+        In nats.
+
+    See Also
+    --------
+    donsker_varadhan : Tighter for the same critic.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}_J[T] - \mathbb{E}_M[e^{T - 1}] \le I(X; Y)
+
+    T is the critic's score, J the joint distribution and M the product of the
+    marginals. The optimal score is one plus the log density ratio, so unlike the other
+    bounds on mutual information this one does depend on a constant added to the
+    scores. *Bias*: none beyond the gap of the critic; the mean over batches is a lower
+    bound. *Variance*: grows exponentially with the true value. *Cap*: none by itself;
+    no estimate from n samples holds above log n. *Cost*: n k exponentials, which
+    overflow for scores above 88.
+
+    References
+    ----------
+    X. Nguyen, M. J. Wainwright, M. I. Jordan (2010). Estimating divergence functionals
+    and the likelihood ratio by convex risk minimization. arXiv:0809.0853.
+
+    B. Poole et al. (2019). On Variational Bounds of Mutual Information.
+    arXiv:1905.06922.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(nwj(torch.ones(4), torch.ones(4, 3)))
+    0.0
+    """
+    return positive.mean() - _mean_unmasked((negative - 1).exp(), negative)
+
+
+BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "infonce": infonce,
+    "jsd": jsd,
+    "donsker_varadhan": donsker_varadhan,
+    "nwj": nwj,
+}

@@ -1,0 +1,181 @@
+"""Critics: local and global features to the scores of positive and negative pairs.
+
+A critic is a module whose forward takes ``local`` (n, c, l), one vector of c channels
+for each of l locations, and ``global_`` (n, d). It returns ``positive`` (n, l), the
+score of each global feature with every location of its own sample, and ``negative``
+(n, k, ...), its scores with k local features of other samples, masked with ``-inf``
+where a candidate is no negative. Scores are float32 whatever the features are.
+
+A critic may have an attribute ``n_locations``: how many locations, drawn anew for each
+batch, it wants to be trained on. Without it, or with None, it gets all of them.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sk_dim.bounds import split_scores
+
+__all__ = ["CRITICS", "ConcatCritic", "DotCritic"]
+
+
+class _Projection(nn.Module):
+    """Residual map to critic space: LayerNorm(two-layer net + linear shortcut)."""
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Linear(n_in, n_units), nn.ReLU(), nn.Linear(n_units, n_units)
+        )
+        self.shortcut = nn.Linear(n_in, n_units, bias=False)
+        self.norm = nn.LayerNorm(n_units)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.norm(self.block(features) + self.shortcut(features))
+
+
+class DotCritic(nn.Module):
+    r"""Encode-and-dot-product: the inner product of both features in a common space.
+
+    Every pair of a batch is scored by one matrix product, so each positive competes
+    with all locations of all other samples.
+
+    Parameters
+    ----------
+    n_local_channels : int
+        Channels c of the local features.
+    n_components : int
+        Size d of the global features.
+    n_units : int, default=128
+        Dimensions of the common space.
+    n_locations : int or None, default=8
+        Locations a sample to train on, drawn anew for each batch; None takes all.
+    temperature : float, default=1.0
+        Divides the scores.
+
+    Notes
+    -----
+    .. math:: T(x, y) = \frac{\phi(x)^\top \psi(y)}{\tau \sqrt{u}}
+
+    where :math:`\phi` and :math:`\psi` are residual nets ending in a LayerNorm, u is
+    `n_units` and :math:`\tau` the temperature. The square root keeps the scores of
+    random pairs near variance 1 at any width. ``negative`` is (n, n l, 1): the
+    locations of all samples, shared by the positives of one sample, its own masked.
+
+    References
+    ----------
+    R. D. Hjelm et al. (2018). Learning deep representations by mutual information
+    estimation and maximization. arXiv:1808.06670.
+
+    P. Bachman, R. D. Hjelm, W. Buchwalter (2019). Learning Representations by
+    Maximizing Mutual Information Across Views. arXiv:1906.00910.
+
+    Examples
+    --------
+    >>> import torch
+    >>> critic = DotCritic(n_local_channels=32, n_components=16)
+    >>> positive, negative = critic(torch.randn(5, 32, 9), torch.randn(5, 16))
+    >>> positive.shape, negative.shape
+    (torch.Size([5, 9]), torch.Size([5, 45, 1]))
+    """
+
+    def __init__(
+        self,
+        n_local_channels: int,
+        n_components: int,
+        *,
+        n_units: int = 128,
+        n_locations: int | None = 8,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.n_locations = n_locations
+        self.scale = 1 / (temperature * math.sqrt(n_units))
+        self.local = _Projection(n_local_channels, n_units)
+        self.global_ = _Projection(n_components, n_units)
+
+    def forward(self, local: Tensor, global_: Tensor) -> tuple[Tensor, Tensor]:
+        """Score all pairs of the batch."""
+        n = len(global_)
+        local = self.local(local.transpose(1, 2)).float()  # (n, l, u)
+        global_ = self.global_(global_).float() * self.scale  # (n, u)
+        with torch.autocast(global_.device.type, enabled=False):
+            scores = global_ @ local.flatten(0, 1).T  # (n, n l)
+        positive, negative = split_scores(scores.view(n, n, -1))
+        return positive, negative.flatten(1).unsqueeze(2)
+
+
+class ConcatCritic(nn.Module):
+    """Concat-and-convolve: a small net on each local feature joined to a global one.
+
+    More flexible than the inner product and much dearer: each pair needs a pass of its
+    own, so a positive competes with the same location of a few other samples only.
+    Goes well with ``bound="jsd"``, which needs few negatives.
+
+    Parameters
+    ----------
+    n_local_channels : int
+        Channels c of the local features.
+    n_components : int
+        Size d of the global features.
+    n_units : int, default=512
+        Units of the two hidden layers, as in the paper.
+    n_negatives : int, default=4
+        Other samples that each sample competes with, fewer in smaller batches.
+    n_locations : int or None, default=8
+        Locations a sample to train on, drawn anew for each batch; None takes all.
+
+    Notes
+    -----
+    The first layer is applied to either side once and added, which equals a layer on
+    the joined features. ``negative`` is (n, k, l).
+
+    References
+    ----------
+    R. D. Hjelm et al. (2018). Learning deep representations by mutual information
+    estimation and maximization. arXiv:1808.06670.
+
+    Examples
+    --------
+    >>> import torch
+    >>> critic = ConcatCritic(n_local_channels=32, n_components=16)
+    >>> positive, negative = critic(torch.randn(5, 32, 9), torch.randn(5, 16))
+    >>> positive.shape, negative.shape
+    (torch.Size([5, 9]), torch.Size([5, 4, 9]))
+    """
+
+    def __init__(
+        self,
+        n_local_channels: int,
+        n_components: int,
+        *,
+        n_units: int = 512,
+        n_negatives: int = 4,
+        n_locations: int | None = 8,
+    ) -> None:
+        super().__init__()
+        self.n_locations = n_locations
+        self.n_negatives = n_negatives
+        self.local = nn.Linear(n_local_channels, n_units)
+        self.global_ = nn.Linear(n_components, n_units, bias=False)
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.Linear(n_units, n_units), nn.ReLU(), nn.Linear(n_units, 1)
+        )
+
+    def forward(self, local: Tensor, global_: Tensor) -> tuple[Tensor, Tensor]:
+        """Score the pairs of each sample with itself and some others."""
+        local = self.local(local.transpose(1, 2)).unsqueeze(1)  # (n, 1, l, u)
+        global_ = self.global_(global_)[:, None, None]  # (n, 1, 1, u)
+        # Batches are shuffled, so the next samples are random ones.
+        n_negatives = min(self.n_negatives, len(global_) - 1)
+        partners = [local.roll(-shift, dims=0) for shift in range(n_negatives + 1)]
+        scores = self.head(torch.cat(partners, dim=1) + global_)[..., 0].float()
+        return scores[:, 0], scores[:, 1:]  # (n, l), (n, k, l)
+
+
+CRITICS: dict[str, Callable[[int, int], nn.Module]] = {
+    "dot": DotCritic,
+    "concat": ConcatCritic,
+}

@@ -1,0 +1,244 @@
+"""Encoders: a batch of samples to its features, local and global.
+
+An encoder is a module whose forward takes a scaled float32 batch ``(n, *input_shape)``
+and returns :class:`Features`. Shapes are derived, never typed in: images of any height,
+width and number of channels, series of any length, tables of any number of columns.
+
+This module imports nothing of its own package.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ENCODERS", "ConvEncoder", "Features", "MLPEncoder"]
+
+
+LAYERS = ("global", "hidden", "conv", "local")
+
+
+class Features(NamedTuple):
+    """What an encoder makes of a batch of n samples.
+
+    Parameters
+    ----------
+    global_ : Tensor of shape (n, n_components)
+        One vector a sample.
+    hidden : Tensor of shape (n, n_hidden) or None
+        The layer before the global features.
+    conv : Tensor of shape (n, c, ...) or None
+        The last map before the axes of location are flattened away.
+    local : Tensor of shape (n, c, ...)
+        One vector of c channels a location, the locations on one or more axes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> features = ConvEncoder((1, 8, 8), n_components=16)(torch.zeros(2, 1, 8, 8))
+    >>> features.global_.shape, features.local.shape
+    (torch.Size([2, 16]), torch.Size([2, 128, 4, 4]))
+    """
+
+    global_: Tensor
+    hidden: Tensor | None
+    conv: Tensor | None
+    local: Tensor
+
+    def layers(self) -> dict[str, Tensor]:
+        """Those layers that there are, by the names that users give them."""
+        named = zip(LAYERS, self, strict=True)
+        return {name: layer for name, layer in named if layer is not None}
+
+
+def _conv_stages(shape: tuple[int, ...], n_channels: int, cap: int) -> list[dict]:
+    """Plan the convolutions that bring every side of `shape` down to 4 to 7."""
+    stages: list[dict] = []
+    sides = shape
+    while max(sides) >= 8 or len(stages) < 2:
+        # Where an input is too small to be halved twice, full resolution comes first.
+        first_at_full_size = not stages and max(sides) < 16
+        strides = [1 if first_at_full_size or side < 8 else 2 for side in sides]
+        stages.append(
+            {
+                "width": min(n_channels * 2 ** len(stages), cap),
+                # Kernel 4 and stride 2 halve a side, kernel 3 and stride 1 keep it.
+                "kernel_size": tuple(2 + stride for stride in strides),
+                "stride": tuple(strides),
+            }
+        )
+        sides = tuple(s // stride for s, stride in zip(sides, strides, strict=True))
+    return stages
+
+
+class ConvEncoder(nn.Module):
+    """Convolutional encoder for images and series of any size.
+
+    Strided convolutions halve each side until it is 4 to 7 long, so small inputs get
+    two of them and large ones more; for 28x28, 32x32 and 64x64 these are the stages of
+    the paper's nets. The local features are the first map with at most 64 locations,
+    the global ones a linear map of a fully connected hidden layer on the last map.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``(channels, height, width)`` of an image or ``(channels, length)`` of a series.
+    n_components : int
+        Size of the global features.
+    n_hidden : int, default=1024
+        Units of the hidden layer.
+    n_channels : int, default=64
+        Channels of the first convolution; each next one has twice as many, up to 256.
+
+    Notes
+    -----
+    Fewer than 10 million parameters for images of up to 256x256 pixels.
+
+    References
+    ----------
+    R. D. Hjelm et al. (2018). Learning deep representations by mutual information
+    estimation and maximization. arXiv:1808.06670.
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder = ConvEncoder((3, 32, 32), n_components=64)
+    >>> encoder(torch.zeros(2, 3, 32, 32)).local.shape
+    torch.Size([2, 128, 8, 8])
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_components: int,
+        *,
+        n_hidden: int = 1024,
+        n_channels: int = 64,
+    ) -> None:
+        super().__init__()
+        n_in, *sides = input_shape
+        conv_class = (nn.Conv1d, nn.Conv2d)[len(sides) - 1]
+        norm_class = (nn.BatchNorm1d, nn.BatchNorm2d)[len(sides) - 1]
+        self.stages = nn.ModuleList()
+        for stage in _conv_stages(tuple(sides), n_channels, cap=256):
+            width = stage.pop("width")
+            conv = conv_class(n_in, width, padding=1, bias=False, **stage)
+            self.stages.append(nn.Sequential(conv, norm_class(width), nn.ReLU()))
+            n_in = width
+        # A dry run, in evaluation mode to leave no trace in the batch statistics.
+        with torch.no_grad():
+            maps = self.eval()._maps(torch.zeros(1, *input_shape))
+        self.train()
+        # A location must see some of its neighbourhood: two convolutions at least.
+        self.local_stage = next(
+            (i for i, m in enumerate(maps) if i > 0 and m[0, 0].numel() <= 64),
+            len(maps) - 1,
+        )
+        n_flat = maps[-1].numel()
+        self.hidden = nn.Sequential(
+            nn.Linear(n_flat, n_hidden, bias=False), nn.BatchNorm1d(n_hidden), nn.ReLU()
+        )
+        self.global_ = nn.Linear(n_hidden, n_components)
+
+    def _maps(self, batch: Tensor) -> list[Tensor]:
+        """Return the output of every stage."""
+        maps = []
+        for stage in self.stages:
+            batch = stage(batch)
+            maps.append(batch)
+        return maps
+
+    def forward(self, batch: Tensor) -> Features:
+        """Encode a scaled batch."""
+        maps = self._maps(batch)
+        hidden = self.hidden(maps[-1].flatten(1))
+        return Features(self.global_(hidden), hidden, maps[-1], maps[self.local_stage])
+
+
+class MLPEncoder(nn.Module):
+    """Encoder for tables, whose local features are overlapping subsets of the columns.
+
+    A shared net sees the row once for each subset, the other columns at their mean; its
+    outputs are the local features. A hidden layer on all of them makes the global ones.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``(n_columns,)``.
+    n_components : int
+        Size of the global features.
+    n_hidden : int, default=256
+        Units of the hidden layers.
+    n_subsets : int, default=8
+        Windows over the columns, in their order; each column is in two of them. Tables
+        of fewer columns have as many subsets as columns.
+
+    Notes
+    -----
+    ``Features.conv`` is None; ``Features.local`` is (n, n_hidden // 2, n_subsets).
+
+    References
+    ----------
+    T. Ucar, E. Hajiramezanali, L. Edwards (2021). SubTab: Subsetting Features of
+    Tabular Data for Self-Supervised Representation Learning. arXiv:2110.04361.
+
+    Examples
+    --------
+    >>> import torch
+    >>> encoder = MLPEncoder((30,), n_components=16)
+    >>> encoder(torch.zeros(2, 30)).local.shape
+    torch.Size([2, 128, 8])
+    """
+
+    subsets: Tensor
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_components: int,
+        *,
+        n_hidden: int = 256,
+        n_subsets: int = 8,
+    ) -> None:
+        super().__init__()
+        (n_columns,) = input_shape
+        n_subsets = min(n_subsets, n_columns)
+        self.register_buffer("subsets", _windows(n_columns, n_subsets))
+        n_local = n_hidden // 2
+        self.shared = nn.Sequential(
+            nn.Linear(n_columns, n_hidden, bias=False),
+            nn.BatchNorm1d(n_hidden),
+            nn.ReLU(),
+            nn.Linear(n_hidden, n_local, bias=False),
+            nn.BatchNorm1d(n_local),
+            nn.ReLU(),
+        )
+        self.hidden = nn.Sequential(
+            nn.Linear(n_local * n_subsets, n_hidden, bias=False),
+            nn.BatchNorm1d(n_hidden),
+            nn.ReLU(),
+        )
+        self.global_ = nn.Linear(n_hidden, n_components)
+
+    def forward(self, batch: Tensor) -> Features:
+        """Encode a scaled batch."""
+        n, k = len(batch), len(self.subsets)
+        masked = batch.unsqueeze(1) * self.subsets  # (n, k, d)
+        local = self.shared(masked.flatten(0, 1)).view(n, k, -1).transpose(1, 2)
+        hidden = self.hidden(local.flatten(1))
+        return Features(self.global_(hidden), hidden, None, local)
+
+
+def _windows(n_columns: int, n_subsets: int) -> Tensor:
+    """Masks (k, d) of k overlapping windows that go round; each column is in two."""
+    column = torch.arange(n_columns)
+    own = column * n_subsets // n_columns  # which part of the columns each is in
+    first = torch.arange(n_subsets).unsqueeze(1)
+    return ((own == first) | (own == (first + 1) % n_subsets)).float()
+
+
+ENCODERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
+    "conv": ConvEncoder,
+    "mlp": MLPEncoder,
+}

@@ -1,0 +1,248 @@
+r"""The objective of Deep InfoMax: weighted terms of one or two views.
+
+Equation 8 of the paper maximises
+
+.. math:: \alpha\, I(X; E(X)) + \frac{\beta}{L} \sum_l I(X^{(l)}; E(X))
+          - \gamma\, D(V \,\|\, E(X))
+
+over the encoder E and the critics: the *global* term between the whole sample and its
+global features, the *local* term between each of L locations and the global features,
+and the *prior* term, which brings the global features to a prior V. The weights
+:math:`\alpha, \beta, \gamma` are ``global_weight``, ``local_weight`` and
+``prior_weight``. DIM(L) is (0, 1, 0.1), DIM(G) is (1, 0, 1).
+
+With two views of each sample, the local features of one go with the global features of
+the other, and the global term is between the global features of the two.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sk_dim.encoders import Features
+from sk_dim.priors import PRIORS, AdversarialPrior
+
+__all__ = ["Objective"]
+
+
+class Objective(nn.Module):
+    """Terms of the objective, with the critics and the prior that they need.
+
+    Parameters
+    ----------
+    features : Features
+        What the encoder made of any batch; only shapes are read.
+    n_views : {1, 2}
+        Views of each sample.
+    bound : callable
+        ``bound(positive, negative) -> Tensor of shape ()`` in nats.
+    critic : callable
+        ``critic(n_local_channels, n_components) -> nn.Module``. Builds one critic for
+        the local and one for the global term.
+    prior : {"uniform", "normal", "noise"}
+        Distribution of the global features.
+    weights : dict of float
+        Under "local", "global" and "prior"; a term of weight 0 is not built.
+
+    Attributes
+    ----------
+    critics : nn.ModuleDict
+        Under "local" and "global", where the weight is not 0.
+    prior : nn.Module or None
+        None where the weight is 0.
+
+    References
+    ----------
+    R. D. Hjelm et al. (2018). Learning deep representations by mutual information
+    estimation and maximization. arXiv:1808.06670.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_dim.bounds import infonce
+    >>> from sk_dim.critics import DotCritic
+    >>> from sk_dim.encoders import ConvEncoder
+    >>> features = ConvEncoder((1, 8, 8), n_components=16)(torch.rand(4, 1, 8, 8))
+    >>> weights = {"local": 1.0, "global": 0.0, "prior": 0.0}
+    >>> objective = Objective(features, 1, infonce, DotCritic, "uniform", weights)
+    >>> terms = objective([features], None)
+    >>> sorted(terms), bool(objective.loss(terms) == -terms["local"])
+    (['local'], True)
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        n_views: int,
+        bound: Callable[[Tensor, Tensor], Tensor],
+        critic: Callable[[int, int], nn.Module],
+        prior: str,
+        weights: dict[str, float],
+    ) -> None:
+        super().__init__()
+        self.bound = bound
+        self.weights = {name: weight for name, weight in weights.items() if weight > 0}
+        n_components = features.global_.shape[1]
+        local = locations(features)
+        n_in = {
+            "local": local.shape[1],
+            "global": n_components if n_views == 2 else local[0].numel(),
+        }
+        self.critics = nn.ModuleDict(
+            {k: critic(n, n_components) for k, n in n_in.items() if k in self.weights}
+        )
+        self.prior = None
+        if "prior" in self.weights:
+            self.prior = PRIORS[prior](n_components, weights["prior"])
+
+    def forward(
+        self, views: Sequence[Features], generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Evaluate the terms.
+
+        Parameters
+        ----------
+        views : sequence of one or two Features
+            Of the same n samples.
+        generator : torch.Generator or None
+            Draws locations and noise, on the device of the features.
+
+        Returns
+        -------
+        terms : dict of Tensor of shape ()
+            In nats, larger is better, under the names of the weights.
+        """
+        terms: dict[str, Tensor] = {}
+        codes = [view.global_ for view in views]
+        if self.prior is not None:
+            matched = [self.prior(code, generator) for code in codes]
+            codes = [code for code, _ in matched]
+            terms["prior"] = _mean([term for _, term in matched])
+        # Each view's global features with the local ones of the other (or its own).
+        partners = codes[::-1]
+        if "local" in self.critics:
+            local = self._sample_locations([locations(v) for v in views], generator)
+            terms["local"] = self._bound("local", local, partners)
+        if "global" in self.critics:
+            wholes = codes if len(views) == 2 else [view.local for view in views]
+            wholes = [whole.flatten(1).unsqueeze(2) for whole in wholes]
+            terms["global"] = self._bound("global", wholes, partners)
+        return terms
+
+    def loss(self, terms: dict[str, Tensor]) -> Tensor:
+        """Negate the weighted sum of the terms: the only minus sign in the package."""
+        return -torch.stack([self.weights[k] * v for k, v in terms.items()]).sum()
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether a discriminator is to be trained, by its own optimiser."""
+        return isinstance(self.prior, AdversarialPrior)
+
+    def local_scores(self, features: Features) -> Tensor:
+        """Score each location of a sample with its own global features, (n, l)."""
+        return self.critics["local"](locations(features), self._codes(features))[0]
+
+    def candidate_bound(self, features: Features, n_candidates: int) -> Tensor:
+        """Bound the local term for a fixed number of candidates, by infoNCE.
+
+        Parameters
+        ----------
+        features : Features
+            Of n samples, from one view, in evaluation mode.
+        n_candidates : int
+            What each location is told apart from, itself included: the same location of
+            other samples. With fewer samples they count several times, so that values
+            can be compared over n.
+
+        Returns
+        -------
+        bounds : Tensor of shape (n,)
+            In nats, mean over the locations, at most log of `n_candidates`.
+        """
+        codes = self._codes(features)
+        bounds = []
+        for local in locations(features).split(1, dim=2):
+            positive, negative = self._score_with_others(local, codes, n_candidates - 1)
+            log_mean_exp = negative.logsumexp(1) - (~negative.isneginf()).sum(1).log()
+            log_partition = torch.logaddexp(
+                positive, log_mean_exp + math.log(n_candidates - 1)
+            )
+            bounds.append(positive - log_partition + math.log(n_candidates))
+        return torch.stack(bounds).mean(0)
+
+    def _score_with_others(
+        self, local: Tensor, codes: Tensor, n_others: int
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (n,) of own pairs and (n, k) of pairs with up to `n_others` others."""
+        critic = self.critics["local"]
+        positive, negative = critic(local, codes)
+        negative = negative.flatten(1)
+        n_others = min(n_others, len(codes) - 1)
+        if int((~negative.isneginf()).sum(1).min()) < n_others:
+            # A critic with few negatives: its positives of other pairs are scores too.
+            negative = torch.cat(
+                [
+                    critic(local.roll(-shift, 0), codes)[0]
+                    for shift in range(1, n_others + 1)
+                ],
+                dim=1,
+            )
+        return positive[:, 0], negative
+
+    def _codes(self, features: Features) -> Tensor:
+        """Return the global features as the critics see them."""
+        if self.prior is None:
+            return features.global_
+        return self.prior(features.global_, None)[0]
+
+    def _sample_locations(
+        self, local: list[Tensor], generator: torch.Generator | None
+    ) -> list[Tensor]:
+        """Keep as many random locations as the critic wants, in training."""
+        n_locations = local[0].shape[2]
+        n_wanted = getattr(self.critics["local"], "n_locations", None) or n_locations
+        if not self.training or n_wanted >= n_locations:
+            return local
+        order = torch.randperm(n_locations, generator=generator, device=local[0].device)
+        return [each[:, :, order[:n_wanted]] for each in local]
+
+    def _bound(self, name: str, local: list[Tensor], codes: list[Tensor]) -> Tensor:
+        """Mean bound over the views, refusing what critic or bound must not return."""
+        values = []
+        for each, code in zip(local, codes, strict=True):
+            scores = self.critics[name](each, code)
+            shape = (len(each), each.shape[2])
+            if not isinstance(scores, tuple) or scores[0].shape != shape:
+                raise ValueError(
+                    f"the {name} critic must return (positive, negative) scores of "
+                    f"shapes (n, l) and (n, k, ...) with positive {shape} here; it "
+                    f"returned {_describe(scores)}."
+                )
+            values.append(self.bound(*scores))
+            if not isinstance(values[-1], Tensor) or values[-1].shape != ():
+                raise ValueError(
+                    "a bound must return one number, a Tensor of shape (); it returned "
+                    f"{_describe(values[-1])}."
+                )
+        return _mean(values)
+
+
+def _describe(value: Any) -> str:
+    """Say what a callable of the user returned."""
+    if isinstance(value, Tensor):
+        return f"a Tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_describe, value))})"
+    return type(value).__name__
+
+
+def locations(features: Features) -> Tensor:
+    """View the local features as (n, c, l), whatever axes the locations have."""
+    return features.local.reshape(*features.local.shape[:2], -1)
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).mean()
