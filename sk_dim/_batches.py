@@ -41,6 +41,18 @@ class RowSubset:
         return self.source.take(self.indices[rows])
 
 
+def count_held_out(n_rows: int, fraction: float) -> int:
+    """How many of so many rows are held out, if any then enough, and enough left."""
+    n_held_out = round(n_rows * fraction)
+    if fraction > 0 and min(n_held_out, n_rows - n_held_out) < 2:
+        raise ValueError(
+            f"validation_fraction={fraction} splits {n_rows} rows into "
+            f"{n_rows - n_held_out} and {n_held_out}; each part needs at least 2, so "
+            "give more rows, or change validation_fraction."
+        )
+    return n_held_out
+
+
 class HoldOut:
     """Split a source in two at random; skorch's ``train_split``.
 
@@ -56,19 +68,9 @@ class HoldOut:
         self.fraction = fraction
         self.generator = generator
 
-    def n_held_out(self, n_rows: int) -> int:
-        """How many of so many rows are held out."""
-        return round(n_rows * self.fraction)
-
     def __call__(self, source: Source) -> tuple[RowSubset, RowSubset]:
         n = len(source)
-        n_held_out = self.n_held_out(n)
-        if min(n_held_out, n - n_held_out) < 2:
-            raise ValueError(
-                f"validation_fraction={self.fraction} splits {n} rows into "
-                f"{n - n_held_out} and {n_held_out}; each part needs at least 2, so "
-                "give more rows, or change validation_fraction."
-            )
+        n_held_out = count_held_out(n, self.fraction)
         order = torch.randperm(n, generator=self.generator).numpy()
         train, held_out = order[n_held_out:], order[:n_held_out]
         return RowSubset(source, np.sort(train)), RowSubset(source, np.sort(held_out))

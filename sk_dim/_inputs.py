@@ -17,6 +17,8 @@ from torch import Tensor
 
 from sk_dim._formats import InputFormat, read_format, warn_if_pixels
 
+BLOCK_VALUES = 2**21  # values that statistics are summed over at a time
+
 
 def check_rows(
     estimator: BaseEstimator, X: Any, fmt: InputFormat | None, n_min: int
@@ -126,7 +128,7 @@ class Scaling:
         axes = [axis for axis in range(len(shape) + 1) if axis != 1]
         count = 0
         mean = squares = torch.zeros(shape[0], dtype=torch.float64)
-        block = max(1, 2**21 // rows.fmt.n_features)
+        block = max(1, BLOCK_VALUES // rows.fmt.n_features)
         for start in range(0, len(rows), block):
             values = rows.take(slice(start, start + block)).double()
             n_values = values.numel() // shape[0]

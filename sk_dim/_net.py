@@ -16,7 +16,7 @@ import torch
 from skorch import NeuralNet
 from torch import Tensor
 
-from sk_dim._batches import HoldOut, SliceLoader, Source, n_batches
+from sk_dim._batches import HoldOut, SliceLoader, Source, count_held_out, n_batches
 from sk_dim._callbacks import StopAtTimeLimit
 from sk_dim._inputs import Scaling
 from sk_dim.encoders import Features
@@ -89,7 +89,7 @@ class Schedule:
     start: float = 0.0
     first_step: int = 0
 
-    def progress(self, step: int) -> float:
+    def progress(self, step: float) -> float:
         """How much of the training is done, 0 to 1."""
         done = 0.0
         if self.n_steps is not None:
@@ -102,7 +102,7 @@ class Schedule:
         """Learning rate of the step with this number."""
         if self.n_steps is None and self.seconds is None:
             return self.peak
-        done = self.progress(step)
+        done = self.progress(step + 0.5)  # the middle of the step: no rate is zero
         return self.peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
 
 
@@ -346,7 +346,7 @@ class InfomaxNet(NeuralNet):
     def n_batches(self, n_rows: int) -> int:
         """Training batches an epoch of so many rows."""
         if self.train_split is not None:
-            n_rows -= self.train_split.n_held_out(n_rows)
+            n_rows -= count_held_out(n_rows, self.train_split.fraction)
         return n_batches(n_rows, self.batch_size)
 
     def train(self, rows: Source, n_epochs: int | None) -> bool:

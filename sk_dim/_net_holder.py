@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_dim._batches import SliceLoader
+from sk_dim._batches import SliceLoader, count_held_out
 from sk_dim._callbacks import (
     CallbackSupportMixin,
     EpochReport,
@@ -74,11 +74,13 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
         if not is_new:
             rows = self._check_rows(X, n_min=2)
             self._design.check_unchanged(Design.from_params(vars(self), rows.fmt))
+            count_held_out(len(rows), self.validation_fraction)
             return rows
         self._forget()
         device = choose_device(self.device)
         precision = choose_precision(self.precision, device)
         rows = read_rows(self, X)
+        count_held_out(len(rows), self.validation_fraction)
         design = Design.from_params(vars(self), rows.fmt)
         scaling = Scaling.learn(rows, device)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))

@@ -7,6 +7,7 @@ width and number of channels, series of any length, tables of any number of colu
 This module imports nothing of its own package.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 __all__ = ["ENCODERS", "ConvEncoder", "Features", "MLPEncoder"]
 
 
+MAX_FLAT = 6400  # values of the last map that the hidden layer takes as they are
 LAYERS = ("global", "hidden", "conv", "local")
 
 
@@ -135,9 +137,18 @@ class ConvEncoder(nn.Module):
             (i for i, m in enumerate(maps) if i > 0 and m[0, 0].numel() <= 64),
             len(maps) - 1,
         )
-        n_flat = maps[-1].numel()
+        # Where the last map is large, its average over 4x4 parts, or the hidden layer
+        # would hold most of the parameters.
+        map_sides = maps[-1].shape[2:]
+        if maps[-1].numel() > MAX_FLAT:
+            map_sides = [min(side, 4) for side in map_sides]
+        pool_class = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[len(sides) - 1]
         self.hidden = nn.Sequential(
-            nn.Linear(n_flat, n_hidden, bias=False), nn.BatchNorm1d(n_hidden), nn.ReLU()
+            pool_class(tuple(map_sides)),
+            nn.Flatten(),
+            nn.Linear(n_in * math.prod(map_sides), n_hidden, bias=False),
+            nn.BatchNorm1d(n_hidden),
+            nn.ReLU(),
         )
         self.global_ = nn.Linear(n_hidden, n_components)
 
@@ -152,7 +163,7 @@ class ConvEncoder(nn.Module):
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
         maps = self._maps(batch)
-        hidden = self.hidden(maps[-1].flatten(1))
+        hidden = self.hidden(maps[-1])
         return Features(self.global_(hidden), hidden, maps[-1], maps[self.local_stage])
 
 

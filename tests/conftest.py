@@ -1,0 +1,21 @@
+"""Settings of the whole suite, made before scipy is imported."""
+
+import os
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # or scikit-learn skips its array-API check
+
+import matplotlib as mpl
+import pytest
+from hypothesis import settings
+from sklearn.datasets import load_digits
+
+mpl.use("Agg")
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Return 300 images of shape (8, 8) and their labels."""
+    images, y = load_digits(return_X_y=True)
+    return images[:300].reshape(-1, 8, 8), y[:300]

@@ -1,0 +1,106 @@
+import pytest
+import torch
+
+from sk_dim.augmentations import AUGMENTATIONS, Compose, color, crop, flip, natural
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(params=[(1, 8, 8), (3, 12, 20), (2, 30)], name="batch")
+def _batch(request):
+    return torch.randn(6, *request.param, generator=generator())
+
+
+@pytest.fixture(params=AUGMENTATIONS, name="augment")
+def _augment(request):
+    return AUGMENTATIONS[request.param]
+
+
+def test_views_have_the_shape_and_dtype_of_the_batch(augment, batch):
+    for dtype in (torch.float32, torch.float64):
+        view = augment(batch.to(dtype), generator())
+        assert view.shape == batch.shape
+        assert view.dtype == dtype
+        assert view.isfinite().all()
+
+
+def test_views_repeat_with_the_generator_and_leave_the_global_one_alone(augment, batch):
+    before = torch.get_rng_state()
+    assert torch.equal(augment(batch, generator(1)), augment(batch, generator(1)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_each_sample_gets_its_own_draw(augment):
+    batch = torch.randn(1, 3, 16, 16, generator=generator()).repeat(20, 1, 1, 1)
+    views = augment(batch, generator())
+    assert len({tuple(view.flatten().tolist()) for view in views}) >= 2
+
+
+def test_views_are_not_written_into_the_batch(augment, batch):
+    before = batch.clone()
+    augment(batch, generator())
+    assert torch.equal(batch, before)
+
+
+def test_a_crop_of_everything_is_the_image_itself(batch):
+    torch.testing.assert_close(crop(batch, generator(), min_area=1.0), batch)
+
+
+def test_a_crop_of_a_ramp_is_a_flatter_ramp_within_its_range():
+    ramp = torch.linspace(-1, 1, 32).expand(50, 1, 32, 32)
+    view = crop(ramp, generator(), min_area=0.25)
+    inner = view[..., 2:-2]
+    slopes = inner[..., -1] - inner[..., 0]
+    full = float(ramp[0, 0, 0, -3] - ramp[0, 0, 0, 2])
+    assert (slopes > 0.49 * full).all()  # half the side at least: a quarter of the area
+    assert (slopes < 1.01 * full).all()
+    assert float(view.max()) <= 1
+
+
+def test_a_series_loses_its_ends_only():
+    series = torch.arange(40.0).expand(20, 2, 40)
+    view = crop(series, generator(), min_area=0.5)
+    assert (view.diff(dim=-1) >= 0).all()
+    torch.testing.assert_close(view[:, 0], view[:, 1])
+
+
+def test_a_flip_mirrors_about_half_of_the_samples(batch):
+    batch = batch.repeat(50, *[1] * (batch.ndim - 1))
+    view = flip(batch, generator())
+    axes = tuple(range(1, batch.ndim))
+    is_same = (view == batch).all(dim=axes)
+    is_mirrored = (view == batch.flip(-1)).all(dim=axes)
+    assert (is_same | is_mirrored).all()
+    assert 0.3 < is_mirrored.float().mean() < 0.7
+
+
+def test_color_is_one_linear_map_for_all_pixels_of_a_sample():
+    batch = torch.randn(5, 3, 6, 6, generator=generator())
+    batch[:, :, 0, 0] = batch[:, :, 5, 5]
+    view = color(batch, generator())
+    torch.testing.assert_close(view[:, :, 0, 0], view[:, :, 5, 5])
+    assert not torch.allclose(view, batch)
+
+
+def test_color_keeps_grey_grey():
+    grey = torch.randn(5, 1, 6, 6, generator=generator()).expand(5, 3, 6, 6)
+    view = color(grey, generator())
+    torch.testing.assert_close(view[:, 0], view[:, 1])
+    torch.testing.assert_close(view[:, 0], view[:, 2])
+
+
+def test_no_color_change_at_strength_zero_but_for_greyed_samples():
+    batch = torch.randn(200, 3, 4, 4, generator=generator())
+    view = color(batch, generator(), strength=0.0)
+    is_same = torch.isclose(view, batch, atol=1e-5).all(dim=(1, 2, 3))
+    assert 0.7 < is_same.float().mean() < 0.9
+    greyed = view[~is_same]
+    torch.testing.assert_close(greyed[:, 0], greyed[:, 1])
+
+
+def test_natural_is_crop_then_flip_then_color():
+    batch = torch.randn(4, 3, 8, 8)
+    one_after_the_other = Compose((crop, flip, color))
+    assert torch.equal(natural(batch, generator()), one_after_the_other(batch, generator()))

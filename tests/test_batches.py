@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sk_dim._batches import HoldOut, RowSubset, SliceLoader, count_held_out
+
+
+class Numbers:
+    """The rows 0, 1, 2, ..."""
+
+    def __init__(self, n):
+        self.values = torch.arange(n)
+
+    def __len__(self):
+        return len(self.values)
+
+    def take(self, rows):
+        return self.values[rows]
+
+
+@given(n=st.integers(1, 300), batch_size=st.integers(2, 64), is_shuffled=st.booleans())
+def test_an_epoch_holds_every_row_once_in_batches_of_two_or_more(
+    n, batch_size, is_shuffled
+):
+    generator = torch.Generator().manual_seed(0) if is_shuffled else None
+    loader = SliceLoader(Numbers(n), batch_size, generator)
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    assert sorted(torch.cat(batches).tolist()) == list(range(n))
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(n, 2)
+    assert max(sizes) <= max(1.5 * batch_size + 1, 3)
+    assert is_shuffled or torch.cat(batches).tolist() == list(range(n))
+
+
+def test_each_epoch_has_its_own_order():
+    loader = SliceLoader(Numbers(50), 10, torch.Generator().manual_seed(0))
+    assert [b.tolist() for b in loader] != [b.tolist() for b in loader]
+
+
+def test_a_subset_takes_rows_of_the_whole():
+    subset = RowSubset(Numbers(10), np.array([2, 5, 9]))
+    assert subset.take(slice(1, 3)).tolist() == [5, 9]
+    assert subset.take(np.array([0, 2])).tolist() == [2, 9]
+
+
+@given(n=st.integers(10, 200), fraction=st.floats(0.2, 0.7))
+def test_held_out_rows_and_the_others_are_all_rows(n, fraction):
+    train, held_out = HoldOut(fraction, torch.Generator().manual_seed(0))(Numbers(n))
+    assert len(held_out) == round(n * fraction)
+    together = [*train.indices.tolist(), *held_out.indices.tolist()]
+    assert sorted(together) == list(range(n))
+
+
+def test_too_few_rows_to_hold_any_out():
+    with pytest.raises(ValueError, match=r"validation_fraction=0.1 splits 10 rows into"):
+        count_held_out(10, 0.1)

@@ -1,0 +1,87 @@
+import math
+
+import pytest
+import torch
+
+from sk_dim.critics import CRITICS, ConcatCritic, DotCritic
+
+
+@pytest.fixture(params=CRITICS, name="critic_class")
+def _critic_class(request):
+    return CRITICS[request.param]
+
+
+def test_scores_have_the_promised_shapes(critic_class):
+    critic = critic_class(5, 3)
+    positive, negative = critic(torch.randn(7, 5, 4), torch.randn(7, 3))
+    assert positive.shape == (7, 4)
+    assert negative.shape[0] == 7
+    assert negative.shape[2] in (1, 4)
+
+
+@torch.no_grad()
+def test_dot_scores_are_those_of_single_pairs():
+    critic = DotCritic(5, 3, n_units=8, temperature=0.5)
+    local, global_ = torch.randn(4, 5, 6), torch.randn(4, 3)
+    positive, negative = critic(local, global_)
+    negative = negative.view(4, 4, 6)
+    for i in range(4):
+        for j in range(4):
+            for location in range(6):
+                score = critic.local(local[j, :, location]) @ critic.global_(global_[i])
+                score = score / (0.5 * math.sqrt(8))
+                if i == j:
+                    assert negative[i, j, location] == -math.inf
+                    torch.testing.assert_close(positive[i, location], score)
+                else:
+                    torch.testing.assert_close(negative[i, j, location], score)
+
+
+@torch.no_grad()
+def test_concat_scores_are_those_of_a_net_on_joined_features():
+    critic = ConcatCritic(5, 3, n_units=8, n_negatives=2)
+    local, global_ = torch.randn(4, 5, 6), torch.randn(4, 3)
+    positive, negative = critic(local, global_)
+    first = torch.nn.Linear(8, 8)
+    first.weight.copy_(torch.cat([critic.local.weight, critic.global_.weight], dim=1))
+    first.bias.copy_(critic.local.bias)
+
+    def score(i, j, location):
+        joined = torch.cat([local[j, :, location], global_[i]])
+        return critic.head(first(joined))[0]
+
+    for i in range(4):
+        for location in range(6):
+            torch.testing.assert_close(positive[i, location], score(i, i, location))
+            for k in range(2):
+                other = score(i, (i + k + 1) % 4, location)
+                torch.testing.assert_close(negative[i, k, location], other)
+
+
+def test_concat_in_a_small_batch_has_as_many_negatives_as_others():
+    _, negative = ConcatCritic(5, 3)(torch.randn(2, 5, 1), torch.randn(2, 3))
+    assert negative.shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("n_units", [64, 2048])
+def test_dot_scores_of_random_pairs_have_variance_near_one(n_units):
+    critic = DotCritic(32, 16, n_units=n_units)
+    _, negative = critic(torch.randn(64, 32, 4), torch.randn(64, 16))
+    assert 0.7 < float(negative.detach()[~negative.isneginf()].std()) < 1.4
+
+
+def test_scores_are_float32_under_reduced_precision(critic_class):
+    critic = critic_class(5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        positive, negative = critic(torch.randn(4, 5, 2), torch.randn(4, 3))
+    assert positive.dtype == negative.dtype == torch.float32
+
+
+def test_dot_gradients_reach_both_sides():
+    local = torch.randn(4, 5, 2, requires_grad=True)
+    global_ = torch.randn(4, 3, requires_grad=True)
+    positive, negative = DotCritic(5, 3)(local, global_)
+    (positive.sum() + negative[~negative.isneginf()].square().sum()).backward()
+    assert local.grad.abs().sum() > 0
+    assert global_.grad.abs().sum() > 0
+    assert local.grad.isfinite().all()

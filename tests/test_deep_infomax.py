@@ -1,0 +1,475 @@
+"""What the estimator promises, but for the errors (test_bad_input) and scikit-learn."""
+
+import functools
+import math
+import pickle
+import random
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+
+from sk_dim import DeepInfomaxTransformer
+from sk_dim.critics import DotCritic
+from sk_dim.encoders import ConvEncoder, Features
+
+QUICK = {"max_iter": 2, "random_state": 0}
+
+
+def quick(**params):
+    return DeepInfomaxTransformer(**(QUICK | params))
+
+
+@pytest.fixture(scope="module", name="fitted")
+def _fitted(digits):
+    return quick().fit(digits[0])
+
+
+def state(estimator):
+    return {k: v.clone() for k, v in estimator.net_.module_.state_dict().items()}
+
+
+def assert_same_state(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+# What fit leaves behind
+
+
+def test_fitted_attributes(fitted, digits):
+    assert fitted.n_features_in_ == 64
+    assert fitted.input_shape_ == (1, 8, 8)
+    assert fitted.n_iter_ == len(fitted.history_) == 2
+    assert fitted.encoder_ is fitted.net_.module_
+    assert fitted.device_.type in ("cpu", "cuda", "mps")
+    assert fitted.precision_ in ("float32", "bfloat16")
+    assert fitted.transform(digits[0]).dtype == np.float32
+
+
+def test_every_epoch_has_the_same_keys_in_the_history(digits):
+    expected = [
+        "epoch", "loss", "local", "global", "prior", "valid_loss", "valid_local",
+        "valid_global", "learning_rate", "seconds", "samples_per_second",
+    ]  # fmt: skip
+    everything = quick(
+        global_weight=0.5, prior_weight=0.1, validation_fraction=0.2
+    ).fit(digits[0])
+    for row in everything.history_:
+        assert list(row) == expected
+        assert all(math.isfinite(value) for value in row.values())
+    lean = quick(global_weight=0.0, prior_weight=0.0).fit(digits[0])
+    assert list(lean.history_[0]) == expected
+    missing = [k for k, v in lean.history_[0].items() if math.isnan(v)]
+    assert missing == ["global", "prior", "valid_loss", "valid_local", "valid_global"]
+
+
+def test_training_raises_the_bound(digits):
+    history = quick(max_iter=8).fit(digits[0]).history_
+    assert history[-1]["local"] > history[0]["local"] + 0.2
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"bound": "jsd"},
+        {"bound": "donsker_varadhan"},
+        {"bound": "nwj"},
+        {"critic": "concat", "bound": "jsd"},
+        {"augment": None, "global_weight": 1.0},
+        {"augment": ("flip", "color")},
+        {"augment": "natural"},
+        {"prior": "uniform", "prior_weight": 0.1},
+        {"prior": "normal", "prior_weight": 0.1},
+        {"prior": "noise", "prior_weight": 0.1},
+        {"local_weight": 0.0, "global_weight": 1.0},
+        {"local_weight": 0.0, "global_weight": 0.0, "prior_weight": 1.0},
+        {"validation_fraction": 0.3},
+        {"precision": "float32", "batch_size": 17},
+        {"max_time": 0.5, "max_iter": "auto"},
+        {"encoder": lambda shape, n: ConvEncoder(shape, n, n_hidden=32)},
+        {"critic": functools.partial(DotCritic, n_units=16, n_locations=None)},
+        {"bound": lambda positive, negative: positive.mean() - negative.logsumexp(1).mean()},
+        {"augment": lambda batch, generator: batch.flip(2)},
+    ],
+    ids=str,
+)
+def test_choices_train_and_transform(params, digits):
+    estimator = quick(**params).fit(digits[0][:100])
+    Z = estimator.transform(digits[0][:100])
+    assert Z.shape == (100, estimator.n_components)
+    assert np.isfinite(Z).all()
+    assert Z.std(axis=0).min() > 0
+
+
+def test_two_rows_are_enough():
+    for shape in [(2, 5), (2, 9, 12), (2, 3, 8, 8)]:
+        X = np.random.default_rng(0).normal(size=shape)
+        assert np.isfinite(quick().fit_transform(X)).all()
+
+
+def test_epochs_of_auto_fall_with_the_rows():
+    from sk_dim._net import auto_epochs
+
+    epochs = [auto_epochs(n) for n in (10, 1000, 10_000, 100_000, 10_000_000)]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[-1] >= 1
+
+
+def test_time_limit_ends_the_training(digits):
+    estimator = quick(max_time=1.0, max_iter="auto").fit(digits[0])
+    assert 1 <= estimator.n_iter_ < 200
+    assert sum(row["seconds"] for row in estimator.history_) < 2.5
+    assert quick(max_time=1000.0).fit(digits[0]).n_iter_ == 2
+
+
+# Inputs
+
+
+def test_flattened_rows_and_images_give_the_same_features(digits):
+    X = digits[0]
+    images = quick().fit(X)
+    rows = quick(input_shape=(8, 8)).fit(X.reshape(len(X), -1))
+    expected = images.transform(X)
+    np.testing.assert_array_equal(rows.transform(X), expected)
+    np.testing.assert_array_equal(rows.transform(X.reshape(len(X), -1)), expected)
+
+
+def test_channels_first_and_last_give_the_same_features():
+    X = np.random.default_rng(0).random((30, 3, 12, 16))
+    first, last = (quick().fit_transform(a) for a in (X, X.transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(first, last, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64"])
+def test_the_dtype_of_the_same_values_does_not_matter(dtype, digits):
+    X = digits[0][:100]
+    expected = quick().fit_transform(X.astype(np.float32))
+    Z = quick().fit_transform(X.astype(dtype))
+    if dtype in ("uint8", "float16"):
+        np.testing.assert_array_equal(Z, expected)
+    else:
+        np.testing.assert_allclose(Z, expected, atol=1e-3)
+
+
+def test_uint8_stays_uint8_until_it_is_on_the_device(digits, monkeypatch):
+    from sk_dim._inputs import Scaling
+
+    seen = set()
+    original = Scaling.__call__
+    monkeypatch.setattr(
+        Scaling, "__call__", lambda s, batch: seen.add(batch.dtype) or original(s, batch)
+    )
+    quick().fit_transform(digits[0].astype(np.uint8))
+    assert seen == {torch.uint8}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
+def test_torch_tensors(dtype, digits):
+    X = torch.tensor(digits[0][:60]).to(dtype)
+    Z = quick().fit_transform(X)
+    assert isinstance(Z, np.ndarray)
+    np.testing.assert_allclose(Z, quick().fit_transform(digits[0][:60]), atol=1e-3)
+    gradient = X.float().requires_grad_()
+    assert quick().fit(gradient).transform(gradient).shape == Z.shape
+
+
+def test_data_frames_keep_their_names(digits):
+    X = pd.DataFrame(digits[0][:50, 0], columns=list("abcdefgh"))
+    estimator = quick().fit(X)
+    assert estimator.feature_names_in_.tolist() == list("abcdefgh")
+    with pytest.raises(ValueError, match="feature names should match"):
+        estimator.transform(X.rename(columns={"a": "z"}))
+    nested = digits[0][:50].tolist()
+    assert quick().fit(nested).input_shape_ == (1, 8, 8)
+
+
+def test_series(digits):
+    X = np.random.default_rng(0).normal(size=(40, 3, 50)).cumsum(axis=2)
+    estimator = quick(input_type="series", augment="crop").fit(X)
+    assert estimator.input_shape_ == (3, 50)
+    assert estimator.local_scores(X).shape[0] == 40
+
+
+def test_tables_with_one_column_and_constant_columns():
+    X = np.column_stack([np.arange(30.0), np.zeros(30)])
+    assert np.isfinite(quick().fit_transform(X)).all()
+    assert np.isfinite(quick().fit_transform(X[:, :1])).all()
+
+
+def test_constant_data_draws_a_warning_and_gives_finite_features():
+    with pytest.warns(UserWarning, match="X is constant"):
+        Z = quick().fit_transform(np.ones((20, 9)))
+    assert np.isfinite(Z).all()
+
+
+def test_memory_maps_are_not_copied_whole(digits, tmp_path):
+    path = tmp_path / "X.npy"
+    np.save(path, digits[0])
+    X = np.load(path, mmap_mode="r")
+    np.testing.assert_array_equal(
+        quick().fit_transform(X), quick().fit_transform(digits[0])
+    )
+
+
+# Outputs
+
+
+def test_layers(fitted, digits):
+    X = digits[0][:20]
+    layers = fitted.features(X)
+    assert list(layers) == ["global", "hidden", "conv", "local"]
+    estimator = clone(fitted)
+    estimator.__setstate__(fitted.__getstate__())
+    for name, values in layers.items():
+        Z = estimator.set_params(output_layer=name).transform(X)
+        np.testing.assert_array_equal(Z, values.reshape(20, -1))
+        assert len(estimator.get_feature_names_out()) == Z.shape[1]
+    assert layers["local"].ndim == 4
+
+
+def test_output_of_pandas(fitted, digits):
+    estimator = pickle.loads(pickle.dumps(fitted)).set_output(transform="pandas")
+    frame = estimator.transform(digits[0][:5])
+    assert isinstance(frame, pd.DataFrame)
+    assert frame.columns.tolist() == fitted.get_feature_names_out().tolist()
+
+
+def test_features_do_not_depend_on_batch_size_or_order(fitted, digits, monkeypatch):
+    X = digits[0]
+    Z = fitted.transform(X)
+    order = np.random.default_rng(0).permutation(len(X))
+    np.testing.assert_allclose(fitted.transform(X[order]), Z[order], atol=1e-4)
+    monkeypatch.setattr("sk_dim._net_holder.INFERENCE_BATCH_SIZE", 7)
+    np.testing.assert_allclose(fitted.transform(X), Z, atol=1e-4)
+    np.testing.assert_allclose(fitted.transform(X[:1]), Z[:1], atol=1e-4)
+
+
+def test_local_scores_are_one_for_each_location(fitted, digits):
+    scores = fitted.local_scores(digits[0][:10])
+    locations = fitted.features(digits[0][:10])["local"][0, 0].size
+    assert scores.shape == (10, locations)
+
+
+def test_score_is_a_bound_in_nats_that_rises_with_training(digits):
+    X = digits[0]
+    scores = [quick(max_iter=n).fit(X).score(X) for n in (1, 12)]
+    assert scores[0] < scores[1] < math.log(256)
+
+
+def test_score_does_not_depend_on_the_order_of_rows_much(fitted, digits):
+    X = digits[0]
+    order = np.argsort(digits[1], kind="stable")
+    assert fitted.score(X[order]) == pytest.approx(fitted.score(X), abs=0.05)
+
+
+def test_score_works_for_any_bound_and_critic(digits):
+    X = digits[0][:60]
+    for params in [{"bound": "jsd"}, {"critic": "concat"}, {"prior": "noise", "prior_weight": 0.1}]:
+        assert quick(**params).fit(X).score(X) < math.log(256)
+
+
+def test_y_is_ignored(digits):
+    X, y = digits
+    np.testing.assert_array_equal(quick().fit(X, y).transform(X), quick().fit(X).transform(X))
+
+
+# Repeats, and the world outside
+
+
+def test_the_same_seed_gives_the_same_bits(digits):
+    params = {"global_weight": 0.5, "prior_weight": 0.1, "augment": "natural"}
+    states = [state(quick(**params).fit(digits[0])) for _ in range(2)]
+    assert_same_state(*states)
+    other = state(quick(**params | {"random_state": 1}).fit(digits[0]))
+    assert not torch.equal(other["global_.weight"], states[0]["global_.weight"])
+
+
+def test_a_random_state_instance_moves_on(digits):
+    rng = np.random.RandomState(0)
+    a, b = (state(quick(random_state=rng).fit(digits[0][:50])) for _ in range(2))
+    assert not torch.equal(a["global_.weight"], b["global_.weight"])
+
+
+def with_dropout(shape, n_components):
+    """Build an encoder that draws from torch's global generator."""
+    return torch.nn.Sequential(torch.nn.Dropout(0.2), ConvEncoder(shape, n_components))
+
+
+@pytest.mark.parametrize("encoder", ["auto", with_dropout])
+def test_global_generators_are_untouched_and_do_not_matter(encoder, digits):
+    def worlds():
+        return torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+
+    before = worlds()
+    a = quick(encoder=encoder).fit(digits[0][:60])
+    a.transform(digits[0][:60])
+    after = worlds()
+    assert torch.equal(before[0], after[0])
+    assert (before[1] == after[1]).all()
+    assert before[2] == after[2]
+    torch.rand(3)
+    b = quick(encoder=encoder).fit(digits[0][:60])
+    assert_same_state(state(a), state(b))
+
+
+def test_fits_in_threads_do_not_disturb_each_other(digits):
+    X = digits[0][:80]
+    alone = state(quick().fit(X))
+    together = joblib.Parallel(n_jobs=3, backend="threading")(
+        joblib.delayed(lambda: state(quick().fit(X)))() for _ in range(3)
+    )
+    for each in together:
+        for name, values in alone.items():
+            torch.testing.assert_close(each[name], values)
+
+
+def test_parameters_and_data_are_not_changed(digits):
+    X = digits[0].copy()
+    estimator = quick(callbacks=[])
+    params = dict(estimator.get_params())
+    estimator.fit(X).transform(X)
+    assert estimator.get_params() == params
+    np.testing.assert_array_equal(X, digits[0])
+
+
+def test_a_second_fit_forgets_the_first(digits):
+    X = digits[0]
+    estimator = quick().fit(X[:, :, :].reshape(len(X), -1)[:, :7])
+    estimator.fit(X)
+    assert_same_state(state(estimator), state(quick().fit(X)))
+    assert estimator.n_iter_ == 2
+
+
+# More training
+
+
+def test_warm_start_goes_on(digits):
+    X = digits[0]
+    estimator = quick(warm_start=True, max_iter=6).fit(X)
+    first = state(estimator)
+    bound = estimator.history_[-1]["local"]
+    estimator.fit(X)
+    assert estimator.n_iter_ == 12
+    assert [row["epoch"] for row in estimator.history_] == list(range(1, 13))
+    assert not torch.equal(first["global_.weight"], state(estimator)["global_.weight"])
+    assert estimator.history_[-1]["local"] > bound
+    with pytest.raises(ValueError, match="n_components changed since the net was built"):
+        estimator.set_params(n_components=3).fit(X)
+
+
+def test_partial_fit_is_one_epoch_with_the_first_scaling(digits):
+    X = digits[0]
+    estimator = DeepInfomaxTransformer(random_state=0).partial_fit(X[:100])
+    mean = estimator.net_.scaling.mean.clone()
+    optimizer = estimator.net_.optimizer_
+    estimator.partial_fit(100 + X[100:200]).partial_fit(X[:2])
+    assert estimator.n_iter_ == 3
+    assert torch.equal(estimator.net_.scaling.mean, mean)
+    assert estimator.net_.optimizer_ is optimizer
+    rates = {row["learning_rate"] for row in estimator.history_}
+    assert rates == {estimator.learning_rate}
+
+
+@pytest.mark.parametrize("prior_weight", [0.0, 0.1])
+def test_saving_between_partial_fits_changes_nothing(prior_weight, digits):
+    X = digits[0][:100]
+    a = DeepInfomaxTransformer(random_state=0, prior_weight=prior_weight).partial_fit(X)
+    b = pickle.loads(pickle.dumps(a))
+    assert_same_state(state(a.partial_fit(X)), state(b.partial_fit(X)))
+    assert b.n_iter_ == 2
+
+
+# Saving
+
+
+def test_round_trips_give_the_same_bits(fitted, digits, tmp_path):
+    X = digits[0]
+    path = tmp_path / "dim.joblib"
+    joblib.dump(fitted, path)
+    for loaded in (pickle.loads(pickle.dumps(fitted)), joblib.load(path)):
+        np.testing.assert_array_equal(loaded.transform(X), fitted.transform(X))
+        np.testing.assert_array_equal(loaded.local_scores(X), fitted.local_scores(X))
+        assert loaded.score(X) == fitted.score(X)
+        assert str(loaded.history_) == str(fitted.history_)
+
+
+def test_a_fresh_process_gives_the_same_bits(fitted, digits, tmp_path):
+    joblib.dump(fitted, tmp_path / "dim.joblib")
+    np.save(tmp_path / "X.npy", digits[0])
+    np.save(tmp_path / "Z.npy", fitted.transform(digits[0]))
+    program = (
+        "import joblib, numpy as np\n"
+        "dim, X, Z = joblib.load('dim.joblib'), np.load('X.npy'), np.load('Z.npy')\n"
+        "assert np.array_equal(dim.transform(X), Z)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("prior_weight", [0.0, 0.1])
+def test_a_file_holds_encoder_and_critics_and_little_else(prior_weight, digits):
+    estimator = quick(prior_weight=prior_weight).fit(digits[0])
+    net = estimator.net_
+    parameters = [*net.module_.parameters(), *net.criterion_.critics.parameters()]
+    n_bytes = sum(p.numel() * p.element_size() for p in parameters)
+    assert len(pickle.dumps(estimator)) < 1.1 * n_bytes
+    resumable = quick(prior_weight=prior_weight, warm_start=True).fit(digits[0])
+    assert len(pickle.dumps(resumable)) > 2 * n_bytes
+
+
+def test_a_lambda_cannot_be_pickled_and_the_error_names_it(digits):
+    estimator = quick(encoder=lambda shape, n: ConvEncoder(shape, n, n_hidden=16))
+    estimator.fit(digits[0][:20])
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(estimator)
+
+
+def test_an_estimator_fitted_on_a_device_that_is_missing_comes_back_on_the_cpu(
+    fitted, digits
+):
+    before = fitted.__getstate__()
+    before["device_"] = torch.device("cuda")
+    if torch.cuda.is_available():
+        before["device_"] = torch.device("mps")
+    estimator = clone(fitted)
+    with pytest.warns(UserWarning, match="will compute on the CPU"):
+        estimator.__setstate__(before)
+    assert estimator.device_.type == "cpu"
+    np.testing.assert_allclose(
+        estimator.transform(digits[0]), fitted.transform(digits[0]), atol=1e-4
+    )
+
+
+# Own parts
+
+
+class TwoLayers(torch.nn.Module):
+    """An encoder without hidden and conv layers, its local features without axes."""
+
+    def __init__(self, shape, n_components):
+        super().__init__()
+        self.local = torch.nn.Linear(math.prod(shape), 6)
+        self.global_ = torch.nn.Linear(6, n_components)
+
+    def forward(self, batch):
+        local = self.local(batch.flatten(1)).relu()
+        return Features(self.global_(local), None, None, local)
+
+
+def test_an_own_encoder_has_the_layers_it_returns(digits):
+    X = digits[0][:50]
+    estimator = quick(encoder=TwoLayers, n_components=5).fit(X)
+    assert {k: v.shape for k, v in estimator.features(X).items()} == {
+        "global": (50, 5),
+        "local": (50, 6),
+    }
+    assert estimator.local_scores(X).shape == (50, 1)
+    again = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(again.transform(X), estimator.transform(X))
+    with pytest.raises(ValueError, match="'conv' is not a layer of this encoder"):
+        estimator.set_params(output_layer="conv").transform(X)

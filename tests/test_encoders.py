@@ -1,0 +1,103 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sk_dim.encoders import ConvEncoder, Features, MLPEncoder
+
+
+def n_parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("shape", "local", "conv"),
+    [  # the maps of the paper's nets for 28x28, 32x32 and 64x64
+        ((1, 28, 28), (128, 7, 7), (128, 7, 7)),
+        ((3, 32, 32), (128, 8, 8), (256, 4, 4)),
+        ((3, 64, 64), (256, 8, 8), (256, 4, 4)),
+    ],
+)
+def test_maps_of_the_papers_sizes(shape, local, conv):
+    features = ConvEncoder(shape, 16).eval()(torch.rand(2, *shape))
+    assert features.local.shape[1:] == local
+    assert features.conv.shape[1:] == conv
+
+
+@settings(max_examples=15)
+@given(
+    n_channels=st.integers(1, 5), height=st.integers(8, 80), width=st.integers(8, 80)
+)
+def test_images_of_any_size(n_channels, height, width):
+    shape = (n_channels, height, width)
+    encoder = ConvEncoder(shape, 7).eval()
+    features = encoder(torch.rand(2, *shape))
+    assert features.global_.shape == (2, 7)
+    assert 1 < features.local[0, 0].numel() <= 64
+    assert n_parameters(encoder) < 10_000_000
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 256, 256), (4, 8, 256), (1, 255, 31), (3, 56, 56), (1, 120, 120)]
+)
+def test_large_images_have_under_ten_million_parameters(shape):
+    encoder = ConvEncoder(shape, 256).eval()
+    assert n_parameters(encoder) < 10_000_000
+    assert encoder(torch.rand(1, *shape)).global_.shape == (1, 256)
+
+
+@settings(max_examples=15)
+@given(n_channels=st.integers(1, 30), length=st.integers(4, 3000))
+def test_series_of_any_length(n_channels, length):
+    features = ConvEncoder((n_channels, length), 7).eval()(
+        torch.rand(2, n_channels, length)
+    )
+    assert features.global_.shape == (2, 7)
+    assert features.local.ndim == 3
+
+
+@given(n_columns=st.integers(1, 40), n_subsets=st.integers(1, 9))
+def test_tables_of_any_width(n_columns, n_subsets):
+    encoder = MLPEncoder((n_columns,), 7, n_hidden=16, n_subsets=n_subsets)
+    features = encoder.eval()(torch.rand(3, n_columns))
+    assert features.global_.shape == (3, 7)
+    assert features.local.shape == (3, 8, min(n_subsets, n_columns))
+
+
+@given(n_columns=st.integers(3, 40), n_subsets=st.integers(3, 9))
+def test_each_column_is_in_two_subsets(n_columns, n_subsets):
+    subsets = MLPEncoder((n_columns,), 2, n_subsets=n_subsets).subsets
+    assert (subsets.sum(dim=0) == 2).all()
+    assert (subsets.sum(dim=1) >= 1).all()
+
+
+def test_a_local_feature_of_a_table_depends_on_its_subset_only():
+    encoder = MLPEncoder((12,), 2, n_subsets=4).eval()
+    rows = torch.rand(1, 12).repeat(2, 1)
+    rows[1, 0] += 1
+    local = encoder(rows).local
+    changed = (local[0] != local[1]).any(dim=0)
+    torch.testing.assert_close(changed, encoder.subsets[:, 0].bool())
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape"), [(ConvEncoder, (1, 9, 12)), (MLPEncoder, (9,))]
+)
+def test_in_evaluation_a_sample_does_not_depend_on_its_batch(encoder, shape):
+    encoder = encoder(shape, 4).eval()
+    batch = torch.rand(5, *shape)
+    alone = encoder(batch[:1])
+    for part, whole in zip(alone, encoder(batch), strict=True):
+        if part is not None:
+            torch.testing.assert_close(part, whole[:1], atol=1e-5, rtol=1e-4)
+
+
+def test_building_leaves_no_trace_in_the_batch_statistics():
+    encoder = ConvEncoder((1, 8, 8), 4)
+    assert encoder.training
+    assert all(int(b) == 0 for n, b in encoder.named_buffers() if "tracked" in n)
+
+
+def test_layers_that_are_none_are_left_out():
+    features = Features(torch.zeros(1, 2), None, None, torch.zeros(1, 2, 3))
+    assert list(features.layers()) == ["global", "local"]

@@ -1,0 +1,130 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_digits
+
+from sk_dim._formats import read_format, warn_if_pixels
+
+
+def read(shape, input_type="auto", input_shape=None, data_format="auto"):
+    return read_format((10, *shape), input_type, input_shape, data_format)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "kind", "expected"),
+    [
+        ((64,), {}, "table", (64,)),
+        ((8, 8), {}, "image", (1, 8, 8)),
+        ((8, 32), {}, "image", (1, 8, 32)),
+        ((3, 32, 32), {}, "image", (3, 32, 32)),
+        ((32, 48, 3), {}, "image", (3, 32, 48)),
+        ((32, 32, 1), {}, "image", (1, 32, 32)),
+        ((64,), {"input_shape": (8, 8)}, "image", (1, 8, 8)),
+        ((192,), {"input_shape": (3, 8, 8)}, "image", (3, 8, 8)),
+        ((192,), {"input_shape": (8, 8, 3)}, "image", (3, 8, 8)),
+        ((192,), {"input_shape": np.array([8, 8, 3])}, "image", (3, 8, 8)),
+        ((5, 8, 8), {"data_format": "channels_first"}, "image", (5, 8, 8)),
+        ((8, 8, 5), {"data_format": "channels_last"}, "image", (5, 8, 8)),
+        ((4, 8, 4), {"data_format": "channels_last"}, "image", (4, 4, 8)),
+        ((100,), {"input_type": "series"}, "series", (1, 100)),
+        ((3, 100), {"input_type": "series"}, "series", (3, 100)),
+        ((100, 3), {"input_type": "series"}, "series", (3, 100)),
+        (
+            (100, 9),
+            {"input_type": "series", "data_format": "channels_last"},
+            "series",
+            (9, 100),
+        ),
+        ((60,), {"input_type": "series", "input_shape": (6, 10)}, "series", (6, 10)),
+        ((8, 8), {"input_type": "image"}, "image", (1, 8, 8)),
+        ((8, 100), {"input_type": "image"}, "image", (1, 8, 100)),
+    ],
+)
+def test_what_shapes_mean(shape, options, kind, expected):
+    fmt = read(shape, **options)
+    assert (fmt.kind, fmt.shape) == (kind, expected)
+    assert fmt.n_features == math.prod(shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "match"),
+    [
+        ((3, 100), {}, r"grey images of 3x100 pixels or series with 3 channels"),
+        ((8, 33), {}, r"input_type='image' or input_type='series'"),
+        ((5, 8, 8), {}, r"neither of the first and the last"),
+        ((4, 8, 4), {}, r"both of the first and the last"),
+        ((9, 100), {"input_type": "series"}, r"data_format='channels_first' or"),
+        ((60,), {"input_shape": (8, 8)}, r"X has 60 features, but .* needs 64"),
+        ((8, 8), {"input_shape": (4, 16)}, r"samples of shape \(8, 8\), but input_shape"),
+        ((64,), {"input_shape": 64}, r"input_shape=64 is not a sample shape"),
+        ((64,), {"input_shape": (64,)}, r"input_shape=\(64,\) is not a sample shape"),
+        ((64,), {"input_shape": (-8, -8)}, r"is not a sample shape"),
+        ((64,), {"input_type": "image"}, r"pass input_shape as \(H, W\)"),
+        ((8, 8), {"input_type": "table"}, r"takes X of two axes"),
+        ((2, 3, 8, 8), {}, r"has 5 axes; expected"),
+        ((1, 3, 8), {}, r"too small: each side must be at least 4"),
+        ((8, 8), {"input_type": "picture"}, r"input_type='picture' is not known"),
+        ((8, 8), {"data_format": "NCHW"}, r"data_format='NCHW' is not known"),
+    ],
+)
+def test_what_shapes_cannot_mean(shape, options, match):
+    with pytest.raises(ValueError, match=match):
+        read(shape, **options)
+
+
+@given(
+    sides=st.lists(st.integers(8, 20), min_size=2, max_size=2),
+    n_channels=st.integers(1, 4),
+    is_last=st.booleans(),
+)
+def test_rows_become_channels_first_whether_flattened_or_not(sides, n_channels, is_last):
+    image = torch.randn(2, n_channels, *sides)
+    X = image.movedim(1, -1) if is_last else image
+    fmt = read(tuple(X.shape[1:]))
+    assert torch.equal(fmt.to_channels_first(X), image)
+    assert torch.equal(fmt.to_channels_first(X.reshape(2, -1)), image)
+
+
+def test_another_shape_than_in_fit_is_refused():
+    fmt = read((3, 32, 32))
+    fmt.check((5, 3, 32, 32))
+    fmt.check((5, 3072))
+    with pytest.raises(ValueError, match=r"samples of shape \(3, 16, 16\), but fit saw"):
+        fmt.check((5, 3, 16, 16))
+
+
+def test_flattened_images_draw_a_warning_that_names_input_shape():
+    with pytest.warns(UserWarning, match=r"8x8 images; pass input_shape=\(8, 8\)"):
+        warn_if_pixels(load_digits().data)
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_flattened_colour_images_are_told_apart_by_layout(is_last):
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(50, 3, 3, 3))
+    images = np.kron(small, np.ones((1, 1, 4, 4)))  # smooth 12x12 colour images
+    if is_last:
+        images = images.transpose(0, 2, 3, 1)
+    expected = r"\(12, 12, 3\)" if is_last else r"\(3, 12, 12\)"
+    with pytest.warns(UserWarning, match=f"input_shape={expected}"):
+        warn_if_pixels(images.reshape(50, -1))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.random.default_rng(0).normal(size=(100, 64)),
+        np.random.default_rng(0).normal(size=(100, 1)) * np.ones((100, 64)),
+        np.zeros((100, 64)),
+        load_breast_cancer().data,
+    ],
+)
+def test_other_tables_draw_no_warning(X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_pixels(X)

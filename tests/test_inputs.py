@@ -1,0 +1,119 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from sk_dim._formats import InputFormat
+from sk_dim._inputs import Rows, Scaling
+
+CPU = torch.device("cpu")
+
+
+def table(X):
+    return Rows(X, InputFormat("table", X.shape[1:]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("uint8", torch.uint8),
+        ("bool", torch.uint8),
+        ("int8", torch.float32),
+        ("uint16", torch.float32),
+        ("float16", torch.float32),
+        ("float32", torch.float32),
+        ("int32", torch.float64),
+        ("uint64", torch.float64),
+        ("float64", torch.float64),
+        (">f4", torch.float32),
+        (">f8", torch.float64),
+    ],
+)
+def test_batches_have_a_dtype_that_holds_the_values(dtype, expected):
+    X = np.array([[0, 1], [1, 1], [1, 0]]).astype(dtype)
+    batch = table(X).take(np.array([2, 0]))
+    assert batch.dtype == expected
+    assert batch.tolist() == [[1, 0], [0, 1]]
+
+
+def test_batches_share_no_memory_with_read_only_data():
+    X = np.arange(6, dtype=np.float32).reshape(3, 2)
+    X.flags.writeable = False
+    for rows in (slice(0, 2), np.array([0, 1])):
+        table(X).take(rows).zero_()
+    assert X.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_memory_map_is_read_by_the_batch(tmp_path):
+    path = tmp_path / "X.npy"
+    np.save(path, np.arange(24, dtype=np.uint8).reshape(4, 2, 3))
+    X = np.load(path, mmap_mode="r")
+    batch = Rows(X, InputFormat("image", (2, 3))).take(np.array([1, 3]))
+    assert batch.shape == (2, 1, 2, 3)
+    assert batch[0, 0, 0].tolist() == [6, 7, 8]
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(2, 30), st.integers(1, 4)),
+        elements=st.floats(-1e6, 1e6),
+    )
+)
+def test_scaling_of_tables_is_that_of_numpy(X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of constant X
+        scaling = Scaling.learn(table(X), CPU)
+    mean, std = X.mean(axis=0), X.std(axis=0)
+    np.testing.assert_allclose(scaling.mean, mean, atol=1e-6 * np.abs(X).max())
+    varies = std > 1e-6 * (1e-3 + np.abs(mean))
+    np.testing.assert_allclose(scaling.std[varies], std[varies], rtol=1e-5)
+
+
+def test_scaling_of_images_is_by_channel_and_in_blocks(monkeypatch):
+    X = np.random.default_rng(0).normal([[[[1]], [[5]]]], [[[[2]], [[9]]]], (50, 2, 8, 8))
+    monkeypatch.setattr("sk_dim._inputs.BLOCK_VALUES", 1000)
+    rows = Rows(X, InputFormat("image", (2, 8, 8), channel_axis=0))
+    scaling = Scaling.learn(rows, CPU)
+    np.testing.assert_allclose(scaling.mean.flatten(), X.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(scaling.std.flatten(), X.std(axis=(0, 2, 3)))
+    scaled = scaling(rows.take(slice(0, 50)))
+    assert scaled.dtype == torch.float32
+    torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled.var(dim=(0, 2, 3)), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_large_offsets_do_not_eat_the_digits_that_vary():
+    X = 1.7e9 + np.arange(100.0)[:, None]  # seconds since 1970
+    rows = table(X)
+    scaled = Scaling.learn(rows, CPU)(rows.take(slice(0, 100)))
+    expected = (np.arange(100.0) - 49.5) / np.arange(100.0).std()
+    np.testing.assert_allclose(scaled[:, 0], expected, atol=1e-5)
+
+
+def test_integers_and_floats_of_the_same_values_are_scaled_to_the_same_bits():
+    X = np.random.default_rng(0).integers(0, 256, (40, 3), dtype=np.uint8)
+    scaled = []
+    for dtype in (np.uint8, np.float32):
+        rows = table(X.astype(dtype))
+        scaled.append(Scaling.learn(rows, CPU)(rows.take(slice(0, 40))))
+    assert torch.equal(*scaled)
+
+
+def test_constant_columns_are_centred_and_a_constant_table_draws_a_warning():
+    X = np.column_stack([np.full(20, 0.1), np.arange(20.0)])
+    scaled = Scaling.learn(table(X), CPU)(table(X).take(slice(0, 20)))
+    assert scaled.isfinite().all()
+    assert scaled[:, 0].abs().max() < 1e-6
+    with pytest.warns(UserWarning, match="X is constant"):
+        Scaling.learn(table(X[:, :1]), CPU)
+
+
+def test_values_too_large_to_be_squared():
+    X = np.array([[1e200], [-1e200]])
+    with pytest.raises(ValueError, match="too large to be scaled"):
+        Scaling.learn(table(X), CPU)

@@ -1,0 +1,171 @@
+import math
+
+import pytest
+import torch
+
+from sk_dim.bounds import BOUNDS, infonce
+from sk_dim.critics import CRITICS, ConcatCritic, DotCritic
+from sk_dim.encoders import Features
+from sk_dim.objective import Objective, locations
+
+WEIGHTS = {"local": 1.0, "global": 0.5, "prior": 0.1}
+
+
+def draw_features(n=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Features(
+        torch.randn(n, 4, generator=generator),
+        None,
+        None,
+        torch.randn(n, 5, 2, 3, generator=generator),
+    )
+
+
+def build(n_views=2, bound=infonce, critic=DotCritic, **weights):
+    torch.manual_seed(0)
+    weights = dict.fromkeys(WEIGHTS, 0.0) | weights
+    return Objective(draw_features(), n_views, bound, critic, "uniform", weights)
+
+
+@torch.no_grad()
+def test_local_term_of_two_views_crosses_them():
+    objective = build(local=1.0).eval()
+    a, b = draw_features(seed=1), draw_features(seed=2)
+    critic = objective.critics["local"]
+    expected = 0.5 * (
+        infonce(*critic(locations(a), b.global_))
+        + infonce(*critic(locations(b), a.global_))
+    )
+    torch.testing.assert_close(objective([a, b], None)["local"], expected)
+
+
+@torch.no_grad()
+def test_local_term_of_one_view_is_that_of_the_paper():
+    objective = build(n_views=1, local=1.0).eval()
+    a = draw_features()
+    expected = infonce(*objective.critics["local"](locations(a), a.global_))
+    torch.testing.assert_close(objective([a], None)["local"], expected)
+
+
+@torch.no_grad()
+def test_global_term_is_between_global_features_or_with_the_whole_map():
+    a, b = draw_features(seed=1), draw_features(seed=2)
+    two = build(**{"global": 1.0})
+    critic = two.critics["global"]
+    expected = 0.5 * (
+        infonce(*critic(a.global_.unsqueeze(2), b.global_))
+        + infonce(*critic(b.global_.unsqueeze(2), a.global_))
+    )
+    torch.testing.assert_close(two([a, b], None)["global"], expected)
+    one = build(n_views=1, **{"global": 1.0})
+    expected = infonce(*one.critics["global"](a.local.view(6, 30, 1), a.global_))
+    torch.testing.assert_close(one([a], None)["global"], expected)
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize("critic", CRITICS)
+def test_loss_is_minus_the_weighted_sum_of_finite_terms(bound, critic):
+    objective = build(2, BOUNDS[bound], CRITICS[critic], **WEIGHTS)
+    terms = objective([draw_features(), draw_features(seed=1)], None)
+    assert terms.keys() == WEIGHTS.keys()
+    loss = objective.loss(terms)
+    expected = -sum(WEIGHTS[name] * term for name, term in terms.items())
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in objective.critics.parameters())
+
+
+def test_terms_of_weight_zero_are_not_built():
+    objective = build(local=1.0)
+    assert list(objective.critics) == ["local"]
+    assert objective.prior is None
+    assert not objective.has_adversary
+    assert list(objective([draw_features()] * 2, None)) == ["local"]
+
+
+def test_training_samples_as_many_locations_as_the_critic_wants():
+    seen = []
+
+    class Spy(DotCritic):
+        def forward(self, local, global_):
+            seen.append(local.shape[2])
+            return super().forward(local, global_)
+
+    for n_locations in (4, None, 100):
+        objective = build(
+            critic=lambda c, d, n=n_locations: Spy(c, d, n_locations=n), local=1.0
+        )
+        objective([draw_features()] * 2, None)
+        objective.eval()([draw_features()] * 2, None)
+    assert seen == [4, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6]
+
+
+@torch.no_grad()
+def test_local_scores_are_the_positive_scores_of_the_critic():
+    objective = build(local=1.0).eval()
+    a = draw_features()
+    expected = objective.critics["local"](locations(a), a.global_)[0]
+    torch.testing.assert_close(objective.local_scores(a), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("critic", [DotCritic, ConcatCritic])
+def test_candidate_bound_is_infonce_over_the_same_location_of_other_samples(critic):
+    n = 12
+    features = draw_features(n)
+    objective = build(critic=critic, local=1.0).eval()
+    total = 0.0
+    for i in range(n):
+        for location in range(6):
+            local = features.local.flatten(2)[:, :, [location]]
+            codes = features.global_[[i]].expand(n, -1)
+            scores = objective.critics["local"](local, codes)[0][:, 0]
+            total += scores[i] - scores.logsumexp(0) + math.log(n)
+    bound = objective.candidate_bound(features, n_candidates=n)
+    assert bound.shape == (n,)
+    assert float(bound.mean()) == pytest.approx(float(total) / (6 * n), abs=1e-5)
+
+
+@torch.no_grad()
+def test_candidate_bound_with_too_few_samples_repeats_them():
+    features = draw_features(12)
+    objective = build(local=1.0).eval()
+    few = objective.candidate_bound(features, n_candidates=256)
+    assert (few <= math.log(256)).all()
+    # 255 others drawn from 11 with repeats: as if each counted 255 / 11 times.
+    critic = objective.critics["local"]
+    local = locations(features)
+    expected = []
+    for location in range(6):
+        positive, negative = critic(local[:, :, [location]], features.global_)
+        partition = positive[:, 0].exp() + negative[:, :, 0].exp().sum(1) * 255 / 11
+        expected.append(positive[:, 0] - partition.log() + math.log(256))
+    torch.testing.assert_close(few, torch.stack(expected).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("critic", "match"),
+    [
+        (lambda c, d: _Constant(None), "critic must return"),
+        (lambda c, d: _Constant((torch.zeros(6, 1), torch.zeros(6, 3))), r"positive \(6, 6\)"),
+    ],
+)
+def test_critics_that_return_something_else_are_refused(critic, match):
+    objective = build(critic=critic, local=1.0).eval()
+    with pytest.raises(ValueError, match=match):
+        objective([draw_features()] * 2, None)
+
+
+class _Constant(torch.nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, local, global_):
+        return self.value
+
+
+def test_bounds_that_return_something_else_are_refused():
+    objective = build(bound=lambda positive, negative: positive, local=1.0)
+    with pytest.raises(ValueError, match="a bound must return one number"):
+        objective([draw_features()] * 2, None)
