@@ -37,7 +37,7 @@ class DeepInfomaxTransformer(
 
     Parameters
     ----------
-    n_components : int, default=64
+    n_components : int, default=256
         Size of the global features, which are what `transform` returns by default.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" takes X of two axes without `input_shape` for a table,
@@ -67,7 +67,7 @@ class DeepInfomaxTransformer(
     local_weight : float, default=1.0
         Weight :math:`\beta` of the local term, between the global features and those
         of each location.
-    global_weight : float, default=0.0
+    global_weight : float, default=2.0
         Weight :math:`\alpha` of the global term, between the global features and the
         whole sample, or with two views between the global features of the two.
     prior_weight : float, default=0.0
@@ -75,12 +75,13 @@ class DeepInfomaxTransformer(
         deviation of the noise in units of that of the features.
     prior : {"uniform", "normal", "noise"}, default="uniform"
         Distribution that the global features are brought to, see :mod:`sk_dim.priors`.
-    augment : {"auto", "crop", "flip", "color", "natural"}, tuple of these, None or \
-            callable, default="auto"
-        How the two views of each sample are made. "auto" crops images, which keeps
-        colour and orientation, and makes no views of tables and series; "natural" is
-        crop, flip and color, for photographs. None is the paper's form with one view;
-        a callable is ``augment(batch, generator) -> batch``.
+    augment : {"auto", "crop", "flip", "color", "noise", "natural"}, tuple of these, \
+            None or callable, default="auto"
+        How the two views of each sample are made, see :mod:`sk_dim.augmentations`.
+        "auto" is ``("crop", "noise")`` for images, which keeps colour and orientation,
+        and makes no views of tables and series; "natural" is crop, flip and color, for
+        photographs. None is the paper's form with one view; a callable is
+        ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" takes fewer the more rows there are.
     max_time : float, default=None
@@ -88,7 +89,7 @@ class DeepInfomaxTransformer(
         `max_iter`, whichever ends first.
     batch_size : int, default=128
         Rows a step, give or take a half: an epoch is cut into equal batches.
-    learning_rate : float, default=2e-3
+    learning_rate : float, default=3e-3
         Highest rate of AdamW, reached after a tenth of the training.
     validation_fraction : float, default=0.0
         Share of the rows held out, whose terms go into `history_`.
@@ -161,14 +162,14 @@ class DeepInfomaxTransformer(
     >>> X = load_digits().images  # (1797, 8, 8)
     >>> dim = DeepInfomaxTransformer(max_iter=1, random_state=0).fit(X)
     >>> dim.transform(X[:5]).shape
-    (5, 64)
+    (5, 256)
     >>> dim.features(X[:5])["local"].shape
     (5, 64, 4, 4)
     """
 
     def __init__(
         self,
-        n_components: int = 64,
+        n_components: int = 256,
         *,
         input_type: str = "auto",
         input_shape: Sequence[int] | None = None,
@@ -178,14 +179,14 @@ class DeepInfomaxTransformer(
         bound: str | Callable = "infonce",
         critic: str | Callable = "dot",
         local_weight: float = 1.0,
-        global_weight: float = 0.0,
+        global_weight: float = 2.0,
         prior_weight: float = 0.0,
         prior: str = "uniform",
         augment: str | Sequence[str] | Callable | None = "auto",
         max_iter: int | str = "auto",
         max_time: float | None = None,
         batch_size: int = 128,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 3e-3,
         validation_fraction: float = 0.0,
         callbacks: list | None = None,
         device: str | torch.device = "auto",
@@ -233,7 +234,7 @@ class DeepInfomaxTransformer(
 
         Returns
         -------
-        self : DeepInfomaxTransformer
+        DeepInfomaxTransformer
 
         Raises
         ------
@@ -269,7 +270,7 @@ class DeepInfomaxTransformer(
 
         Returns
         -------
-        self : DeepInfomaxTransformer
+        DeepInfomaxTransformer
         """
         rows = self._prepare(X, is_new=not hasattr(self, "net_"))
         self._can_resume = True
@@ -286,7 +287,7 @@ class DeepInfomaxTransformer(
 
         Returns
         -------
-        features : ndarray of shape (n, n_features_out), float32
+        ndarray of shape (n, n_features_out), float32
             Of `output_layer`.
 
         Raises
@@ -311,7 +312,7 @@ class DeepInfomaxTransformer(
 
         Returns
         -------
-        features : dict of ndarray of shape (n, ...), float32
+        dict of ndarray of shape (n, ...), float32
             Under "global" (n, n_components) and "local" (n, c, ...), and "hidden" and
             "conv" where the encoder has them. Maps keep their axes.
         """
@@ -329,7 +330,7 @@ class DeepInfomaxTransformer(
 
         Returns
         -------
-        scores : ndarray of shape (n, n_locations), float32
+        ndarray of shape (n, n_locations), float32
             Scores of the local critic, the locations in C order.
         """
         rows = self._check_rows(X)
@@ -354,7 +355,7 @@ class DeepInfomaxTransformer(
 
         Returns
         -------
-        bound : float
+        float
             In nats, at most log 256, about 5.55.
         """
         rows = self._check_rows(X, n_min=2)

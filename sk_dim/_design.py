@@ -11,7 +11,7 @@ from sk_dim._formats import InputFormat
 from sk_dim._inputs import Scaling
 from sk_dim._net import InfomaxNet, seeded
 from sk_dim._validation import check_choice, check_integer, check_name, check_weights
-from sk_dim.augmentations import AUGMENTATIONS, Compose, crop
+from sk_dim.augmentations import AUGMENTATIONS, Compose, crop, noise
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS, Features
@@ -85,6 +85,8 @@ class Design:
                 self.prior,
                 self.weights,
             )
+            if self.fmt.kind == "image":
+                encoder.to(memory_format=torch.channels_last)  # faster on CPU and GPU
             # A dry run, for the sake of critics and bounds of the user.
             with torch.no_grad():
                 objective.eval()([features] * self.n_views, None)
@@ -143,7 +145,7 @@ def _choose_augment(augment: Any, kind: str) -> Callable | None:
     if augment is None:
         return None
     if _is(augment, "auto"):
-        return crop if kind == "image" else None
+        return Compose((crop, noise)) if kind == "image" else None
     if isinstance(augment, tuple | list):
         if not augment:
             raise ValueError(

@@ -24,8 +24,7 @@ from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3
 WARM_UP = 0.1  # share of the training in which the learning rate rises
-AUTO_SAMPLES = 60_000  # samples that max_iter="auto" sees in all, within limits:
-AUTO_EPOCHS = (5, 50)
+AUTO_EPOCHS_AT_1000 = 35  # epochs of max_iter="auto" for a thousand rows
 INTERRUPT_PAUSE = 2.0  # seconds in which a second Ctrl-C means all, not just this fit
 
 # Keys of `history_`, each with the name that skorch's history has for it.
@@ -61,8 +60,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def auto_epochs(n_rows: int) -> int:
-    """Epochs for so many rows: many for few, so that the steps suffice."""
-    return int(np.clip(round(AUTO_SAMPLES / n_rows), *AUTO_EPOCHS))
+    """Epochs for so many rows: ten times the rows get a third of the epochs."""
+    return int(np.clip(round(AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5), 1, 100))
 
 
 @dataclass
@@ -199,6 +198,8 @@ class InfomaxNet(NeuralNet):
     def make_views(self, batch: Tensor, generator: torch.Generator) -> list[Features]:
         """Features of the two views of a raw batch, or of the batch itself."""
         scaled = self.scaling(batch)
+        if scaled.ndim == 4:
+            scaled = scaled.contiguous(memory_format=torch.channels_last)
         if self.augment is None:
             return [self.module_(scaled)]
         views = [self.augment(scaled, generator) for _ in range(2)]

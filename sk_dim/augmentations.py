@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-__all__ = ["AUGMENTATIONS", "Compose", "color", "crop", "flip", "natural"]
+__all__ = ["AUGMENTATIONS", "Compose", "color", "crop", "flip", "natural", "noise"]
 
 
 def _draw(
@@ -43,7 +43,7 @@ def _per_sample(values: Tensor, batch: Tensor) -> Tensor:
 
 
 def crop(
-    batch: Tensor, generator: torch.Generator | None = None, *, min_area: float = 0.5
+    batch: Tensor, generator: torch.Generator | None = None, *, min_area: float = 0.7
 ) -> Tensor:
     """Cut out a random part and resize it to the whole.
 
@@ -53,12 +53,12 @@ def crop(
         Samples, scaled.
     generator : torch.Generator, default=None
         On the device of the batch.
-    min_area : float, default=0.5
+    min_area : float, default=0.7
         Smallest part of the area (of the length, for series) that is left.
 
     Returns
     -------
-    view : Tensor of the shape, dtype and device of `batch`
+    Tensor of the shape, dtype and device of `batch`
         Aspect ratio, colour and orientation are kept.
 
     Examples
@@ -106,7 +106,7 @@ def flip(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
     Returns
     -------
-    view : Tensor of the shape, dtype and device of `batch`
+    Tensor of the shape, dtype and device of `batch`
         Left and right of an image are exchanged, or the direction of time.
 
     Examples
@@ -138,7 +138,7 @@ def color(
 
     Returns
     -------
-    view : Tensor of the shape, dtype and device of `batch`
+    Tensor of the shape, dtype and device of `batch`
         Each sample with one linear map of its channels.
 
     Examples
@@ -172,6 +172,37 @@ def _turn_colors(
     return grey + saturation * (angle.cos() * chroma + angle.sin() * turn)
 
 
+def noise(
+    batch: Tensor, generator: torch.Generator | None = None, *, std: float = 0.4
+) -> Tensor:
+    """Add independent normal noise to every value.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, c, h, w) or (n, c, l)
+        Samples, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+    std : float, default=0.4
+        Standard deviation of the noise, in those of the channels.
+
+    Returns
+    -------
+    Tensor of the shape, dtype and device of `batch`
+        Keeps all that is larger than the noise; the finest detail is forgotten.
+
+    Examples
+    --------
+    >>> import torch
+    >>> noise(torch.rand(4, 3, 32, 32)).shape
+    torch.Size([4, 3, 32, 32])
+    """
+    added = torch.randn(
+        batch.shape, generator=generator, device=batch.device, dtype=batch.dtype
+    )
+    return batch + std * added
+
+
 def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Crop, flip and color: the views for photographs of things.
 
@@ -184,7 +215,7 @@ def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
     Returns
     -------
-    view : Tensor of the shape, dtype and device of `batch`
+    Tensor of the shape, dtype and device of `batch`
 
     Examples
     --------
@@ -225,4 +256,5 @@ AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "flip": flip,
     "color": color,
     "natural": natural,
+    "noise": noise,
 }

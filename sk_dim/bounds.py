@@ -78,7 +78,7 @@ def infonce(positive: Tensor, negative: Tensor) -> Tensor:
 
     Returns
     -------
-    bound : Tensor of shape ()
+    Tensor of shape ()
         In nats.
 
     See Also
@@ -127,7 +127,7 @@ def jsd(positive: Tensor, negative: Tensor) -> Tensor:
 
     Returns
     -------
-    bound : Tensor of shape ()
+    Tensor of shape ()
         In nats.
 
     See Also
@@ -180,7 +180,7 @@ def donsker_varadhan(positive: Tensor, negative: Tensor) -> Tensor:
 
     Returns
     -------
-    bound : Tensor of shape ()
+    Tensor of shape ()
         In nats.
 
     See Also
@@ -235,7 +235,7 @@ def nwj(positive: Tensor, negative: Tensor) -> Tensor:
 
     Returns
     -------
-    bound : Tensor of shape ()
+    Tensor of shape ()
         In nats.
 
     See Also

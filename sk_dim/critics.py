@@ -15,10 +15,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from sk_dim.bounds import split_scores
 
-__all__ = ["CRITICS", "ConcatCritic", "DotCritic"]
+__all__ = ["CRITICS", "ConcatCritic", "CosineCritic", "DotCritic"]
 
 
 class _Projection(nn.Module):
@@ -173,6 +174,49 @@ class ConcatCritic(nn.Module):
         partners = [local.roll(-shift, dims=0) for shift in range(n_negatives + 1)]
         scores = self.head(torch.cat(partners, dim=1) + global_)[..., 0].float()
         return scores[:, 0], scores[:, 1:]  # (n, l), (n, k, l)
+
+
+class CosineCritic(nn.Module):
+    r"""Cosine similarity of global features of two views, over a temperature.
+
+    Between two vectors of the same space nothing needs to be learnt to compare them.
+
+    Parameters
+    ----------
+    temperature : float, default=0.5
+        Divides the similarities.
+
+    Notes
+    -----
+    .. math:: T(x, y) = \frac{x^\top y}{\tau \, \|x\| \, \|y\|}
+
+    with the temperature :math:`\tau`. ``local`` is (n, d, 1): one location, and as many
+    channels as the global features have; ``negative`` is (n, n, 1).
+
+    References
+    ----------
+    T. Chen, S. Kornblith, M. Norouzi, G. Hinton (2020). A Simple Framework for
+    Contrastive Learning of Visual Representations. arXiv:2002.05709.
+
+    Examples
+    --------
+    >>> import torch
+    >>> positive, negative = CosineCritic()(torch.eye(3).unsqueeze(2), torch.eye(3))
+    >>> positive[:, 0]
+    tensor([2., 2., 2.])
+    """
+
+    def __init__(self, temperature: float = 0.5) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, local: Tensor, global_: Tensor) -> tuple[Tensor, Tensor]:
+        """Score all pairs of the batch."""
+        local = normalize(local[:, :, 0].float(), dim=1)
+        global_ = normalize(global_.float(), dim=1)
+        with torch.autocast(global_.device.type, enabled=False):
+            scores = global_ @ local.T / self.temperature
+        return split_scores(scores.unsqueeze(2))
 
 
 CRITICS: dict[str, Callable[[int, int], nn.Module]] = {

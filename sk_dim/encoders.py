@@ -40,7 +40,7 @@ class Features(NamedTuple):
     >>> import torch
     >>> features = ConvEncoder((1, 8, 8), n_components=16)(torch.zeros(2, 1, 8, 8))
     >>> features.global_.shape, features.local.shape
-    (torch.Size([2, 16]), torch.Size([2, 128, 4, 4]))
+    (torch.Size([2, 16]), torch.Size([2, 64, 4, 4]))
     """
 
     global_: Tensor
@@ -58,18 +58,21 @@ def _conv_stages(shape: tuple[int, ...], n_channels: int, cap: int) -> list[dict
     """Plan the convolutions that bring every side of `shape` down to 4 to 7."""
     stages: list[dict] = []
     sides = shape
+    width = n_channels
     while max(sides) >= 8 or len(stages) < 2:
-        # Where an input is too small to be halved twice, full resolution comes first.
-        first_at_full_size = not stages and max(sides) < 16
-        strides = [1 if first_at_full_size or side < 8 else 2 for side in sides]
+        # Where an input is too small to be halved twice, full resolution comes first,
+        # at half the width since it costs four times as much.
+        is_full_size = not stages and max(sides) < 16
+        strides = [1 if is_full_size or side < 8 else 2 for side in sides]
         stages.append(
             {
-                "width": min(n_channels * 2 ** len(stages), cap),
+                "width": n_channels // 2 if is_full_size else width,
                 # Kernel 4 and stride 2 halve a side, kernel 3 and stride 1 keep it.
                 "kernel_size": tuple(2 + stride for stride in strides),
                 "stride": tuple(strides),
             }
         )
+        width = width if is_full_size else min(2 * width, cap)
         sides = tuple(s // stride for s, stride in zip(sides, strides, strict=True))
     return stages
 
@@ -91,7 +94,7 @@ class ConvEncoder(nn.Module):
     n_hidden : int, default=1024
         Units of the hidden layer.
     n_channels : int, default=64
-        Channels of the first convolution; each next one has twice as many, up to 256.
+        Channels after the first halving; each next one has twice as many, up to 256.
 
     Notes
     -----

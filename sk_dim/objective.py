@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sk_dim.critics import CosineCritic
 from sk_dim.encoders import Features
 from sk_dim.priors import PRIORS, AdversarialPrior
 
@@ -40,8 +41,9 @@ class Objective(nn.Module):
     bound : callable
         ``bound(positive, negative) -> Tensor of shape ()`` in nats.
     critic : callable
-        ``critic(n_local_channels, n_components) -> nn.Module``. Builds one critic for
-        the local and one for the global term.
+        ``critic(n_local_channels, n_components) -> nn.Module``. Builds the critic of
+        the local term and, with one view, that of the global term, for which the whole
+        map is one location. With two views that is a :class:`CosineCritic`.
     prior : {"uniform", "normal", "noise"}
         Distribution of the global features.
     weights : dict of float
@@ -87,13 +89,13 @@ class Objective(nn.Module):
         self.weights = {name: weight for name, weight in weights.items() if weight > 0}
         n_components = features.global_.shape[1]
         local = locations(features)
-        n_in = {
-            "local": local.shape[1],
-            "global": n_components if n_views == 2 else local[0].numel(),
-        }
-        self.critics = nn.ModuleDict(
-            {k: critic(n, n_components) for k, n in n_in.items() if k in self.weights}
-        )
+        self.critics = nn.ModuleDict()
+        if "local" in self.weights:
+            self.critics["local"] = critic(local.shape[1], n_components)
+        if "global" in self.weights and n_views == 1:
+            self.critics["global"] = critic(local[0].numel(), n_components)
+        elif "global" in self.weights:
+            self.critics["global"] = CosineCritic()
         self.prior = None
         if "prior" in self.weights:
             self.prior = PRIORS[prior](n_components, weights["prior"])
@@ -112,7 +114,7 @@ class Objective(nn.Module):
 
         Returns
         -------
-        terms : dict of Tensor of shape ()
+        dict of Tensor of shape ()
             In nats, larger is better, under the names of the weights.
         """
         terms: dict[str, Tensor] = {}
@@ -159,7 +161,7 @@ class Objective(nn.Module):
 
         Returns
         -------
-        bounds : Tensor of shape (n,)
+        Tensor of shape (n,)
             In nats, mean over the locations, at most log of `n_candidates`.
         """
         codes = self._codes(features)

@@ -18,12 +18,50 @@ __all__ = ["PRIORS", "AdversarialPrior", "NoisePrior", "normal", "uniform"]
 
 
 def uniform(codes: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw samples uniform on [0, 1], of the shape and on the device of `codes`."""
+    """Draw samples uniform on [0, 1].
+
+    Parameters
+    ----------
+    codes : Tensor of shape (n, d)
+        Gives shape and device.
+    generator : torch.Generator or None
+        On that device.
+
+    Returns
+    -------
+    Tensor of shape (n, d), float32
+        Of the independent uniform distribution.
+
+    Examples
+    --------
+    >>> import torch
+    >>> uniform(torch.zeros(5, 2), None).shape
+    torch.Size([5, 2])
+    """
     return torch.rand(codes.shape, generator=generator, device=codes.device)
 
 
 def normal(codes: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draw standard normal samples, of the shape and on the device of `codes`."""
+    """Draw standard normal samples.
+
+    Parameters
+    ----------
+    codes : Tensor of shape (n, d)
+        Gives shape and device.
+    generator : torch.Generator or None
+        On that device.
+
+    Returns
+    -------
+    Tensor of shape (n, d), float32
+        Of the independent standard normal distribution.
+
+    Examples
+    --------
+    >>> import torch
+    >>> normal(torch.zeros(5, 2), None).shape
+    torch.Size([5, 2])
+    """
     return torch.randn(codes.shape, generator=generator, device=codes.device)
 
 

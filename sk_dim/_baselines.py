@@ -1,0 +1,147 @@
+"""What a user could have instead of Deep InfoMax, and the probe that judges both.
+
+This module imports nothing of its own package.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+class PatchKMeans(TransformerMixin, BaseEstimator):
+    """Patch k-means: whitened patches, triangle activation, sums over quadrants.
+
+    Parameters
+    ----------
+    n_clusters : int, default=400
+        Centroids; the features are four times as many.
+    patch_size : int, default=6
+        Side of a patch, in pixels.
+    n_patches : int, default=50_000
+        Random patches that whitening and centroids are learnt from.
+    random_state : int, default=0
+        Of the patches and the k-means.
+
+    References
+    ----------
+    A. Coates, H. Lee, A. Y. Ng (2011). An Analysis of Single-Layer Networks in
+    Unsupervised Feature Learning. AISTATS.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 400,
+        *,
+        patch_size: int = 6,
+        n_patches: int = 50_000,
+        random_state: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.patch_size = patch_size
+        self.n_patches = n_patches
+        self.random_state = random_state
+
+    def _patches(self, X: np.ndarray) -> np.ndarray:
+        """All patches (n, rows, columns, values) of images (n, h, w) or (n, h, w, c)."""
+        X = X.reshape(*X.shape[:3], -1).astype(np.float32)
+        size = self.patch_size
+        windows = np.lib.stride_tricks.sliding_window_view(X, (size, size), axis=(1, 2))
+        patches = windows.reshape(*windows.shape[:3], -1)
+        patches = patches - patches.mean(axis=-1, keepdims=True)
+        return patches / np.sqrt(patches.var(axis=-1, keepdims=True) + self.floor_)
+
+    def fit(self, X: np.ndarray, y: Any = None) -> Self:
+        """Learn whitening and centroids."""
+        rng = np.random.default_rng(self.random_state)
+        self.floor_ = 0.01 * X.var()  # keeps flat patches from being blown up to noise
+        n_images = min(len(X), 2000)
+        patches = self._patches(X[rng.permutation(len(X))[:n_images]])
+        patches = patches.reshape(-1, patches.shape[-1])
+        patches = patches[rng.permutation(len(patches))[: self.n_patches]]
+        self.mean_ = patches.mean(axis=0)
+        values, vectors = np.linalg.eigh(np.cov(patches, rowvar=False))
+        self.whitening_ = (vectors / np.sqrt(values + 0.1)) @ vectors.T
+        self.kmeans_ = MiniBatchKMeans(
+            min(self.n_clusters, len(patches)),
+            n_init=1,
+            batch_size=2048,
+            random_state=self.random_state,
+        ).fit((patches - self.mean_) @ self.whitening_)
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        """Sum the activations of each quadrant."""
+        return np.concatenate([self._activate(X[i : i + 100]) for i in range(0, len(X), 100)])
+
+    def _activate(self, X: np.ndarray) -> np.ndarray:
+        patches = self._patches(X)
+        white = (patches - self.mean_) @ self.whitening_
+        distances = self.kmeans_.transform(white.reshape(-1, white.shape[-1]))
+        # Triangle activation: how much nearer than the average centroid.
+        active = np.maximum(distances.mean(axis=1, keepdims=True) - distances, 0)
+        active = active.reshape(*patches.shape[:3], -1)
+        halves = [np.array_split(half, 2, axis=2) for half in np.array_split(active, 2, axis=1)]
+        return np.hstack([q.sum(axis=(1, 2)) for half in halves for q in half])
+
+
+def probe(
+    Z: np.ndarray,
+    y: np.ndarray,
+    Z_test: np.ndarray,
+    y_test: np.ndarray,
+    n_labels: int | None,
+    *,
+    n_draws: int = 5,
+    seed: int = 0,
+) -> np.ndarray:
+    """Judge features by a linear model on few labelled rows.
+
+    Parameters
+    ----------
+    Z, Z_test : ndarray of shape (n, d)
+        Features of the rows to draw labels from, and of the test rows.
+    y, y_test : ndarray of shape (n,)
+        Their labels.
+    n_labels : int or None
+        Labels a class in each draw; None takes all rows, once.
+    n_draws : int, default=5
+        Stratified draws.
+    seed : int, default=0
+        Of the draws.
+
+    Returns
+    -------
+    ndarray of shape (n_draws,)
+        Accuracy on the test rows for each draw. The strength of the regularisation is
+        chosen by cross-validation on the first.
+    """
+    best_C = None
+    accuracies = []
+    for draw in range(1 if n_labels is None else n_draws):
+        rows = np.arange(len(y))
+        if n_labels is not None:
+            rng = np.random.default_rng([seed, draw])
+            rows = np.concatenate(
+                [rng.permutation(np.flatnonzero(y == c))[:n_labels] for c in np.unique(y)]
+            )
+        if best_C is None:
+            n_folds = min(3, n_labels or 3)
+            search = GridSearchCV(
+                _linear(1.0), {"clf__C": [0.001, 0.01, 0.1, 1.0]}, cv=n_folds
+            )
+            best_C = search.fit(Z[rows], y[rows]).best_params_["clf__C"]
+        model = _linear(best_C).fit(Z[rows], y[rows])
+        accuracies.append(model.score(Z_test, y_test))
+    return np.array(accuracies)
+
+
+def _linear(C: float) -> Pipeline:
+    return Pipeline(
+        [("scale", StandardScaler()), ("clf", LogisticRegression(C=C, max_iter=500))]
+    )

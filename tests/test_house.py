@@ -1,0 +1,68 @@
+"""The drawing of the package: layers, sizes, one minus sign."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sk_dim
+
+PACKAGE = Path(sk_dim.__file__).parent
+
+# An import goes from a higher layer to a lower one, never up and never sideways.
+LAYERS = {
+    "bounds": 0,
+    "encoders": 0,
+    "priors": 0,
+    "augmentations": 0,
+    "_validation": 0,
+    "_batches": 0,
+    "_callbacks": 0,
+    "_baselines": 0,
+    "_formats": 1,
+    "critics": 1,
+    "objective": 2,
+    "_inputs": 2,
+    "_net": 3,
+    "_design": 4,
+    "_saving": 5,
+    "_net_holder": 6,
+    "_deep_infomax": 7,
+    "__init__": 8,
+    "__main__": 9,
+}
+MODULES = sorted(PACKAGE.glob("*.py"))
+
+
+def imports(path):
+    """Names of the modules of the package that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            first, _, rest = (node.module or "").partition(".")
+            if first == "sk_dim":
+                yield from [rest] if rest else ["__init__"]
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("sk_dim") for alias in node.names)
+
+
+def test_every_module_has_its_layer():
+    assert {path.stem for path in MODULES} == LAYERS.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_go_down(path):
+    for name in imports(path):
+        assert LAYERS[name] < LAYERS[path.stem], f"{path.stem} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 450
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[0]
+            doc = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+            size = node.end_lineno - node.lineno + 1 - doc
+            assert size <= 60, f"{node.name}: {size} lines"
