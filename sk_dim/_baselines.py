@@ -9,9 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 
 class PatchKMeans(TransformerMixin, BaseEstimator):
@@ -48,7 +49,7 @@ class PatchKMeans(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def _patches(self, X: np.ndarray) -> np.ndarray:
-        """All patches (n, rows, columns, values) of images (n, h, w) or (n, h, w, c)."""
+        """Cut images (n, h, w, ...) into all patches, (n, rows, columns, values)."""
         X = X.reshape(*X.shape[:3], -1).astype(np.float32)
         size = self.patch_size
         windows = np.lib.stride_tricks.sliding_window_view(X, (size, size), axis=(1, 2))
@@ -77,7 +78,8 @@ class PatchKMeans(TransformerMixin, BaseEstimator):
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Sum the activations of each quadrant."""
-        return np.concatenate([self._activate(X[i : i + 100]) for i in range(0, len(X), 100)])
+        blocks = [self._activate(X[i : i + 100]) for i in range(0, len(X), 100)]
+        return np.concatenate(blocks).astype(np.float32)
 
     def _activate(self, X: np.ndarray) -> np.ndarray:
         patches = self._patches(X)
@@ -86,8 +88,12 @@ class PatchKMeans(TransformerMixin, BaseEstimator):
         # Triangle activation: how much nearer than the average centroid.
         active = np.maximum(distances.mean(axis=1, keepdims=True) - distances, 0)
         active = active.reshape(*patches.shape[:3], -1)
-        halves = [np.array_split(half, 2, axis=2) for half in np.array_split(active, 2, axis=1)]
-        return np.hstack([q.sum(axis=(1, 2)) for half in halves for q in half])
+        quadrants = [
+            quadrant
+            for half in np.array_split(active, 2, axis=1)
+            for quadrant in np.array_split(half, 2, axis=2)
+        ]
+        return np.hstack([quadrant.sum(axis=(1, 2)) for quadrant in quadrants])
 
 
 def probe(
@@ -126,19 +132,25 @@ def probe(
     for draw in range(1 if n_labels is None else n_draws):
         rows = np.arange(len(y))
         if n_labels is not None:
-            rng = np.random.default_rng([seed, draw])
-            rows = np.concatenate(
-                [rng.permutation(np.flatnonzero(y == c))[:n_labels] for c in np.unique(y)]
-            )
-        if best_C is None:
-            n_folds = min(3, n_labels or 3)
-            search = GridSearchCV(
-                _linear(1.0), {"clf__C": [0.001, 0.01, 0.1, 1.0]}, cv=n_folds
-            )
-            best_C = search.fit(Z[rows], y[rows]).best_params_["clf__C"]
-        model = _linear(best_C).fit(Z[rows], y[rows])
-        accuracies.append(model.score(Z_test, y_test))
+            rows = _draw_rows(y, n_labels, np.random.default_rng([seed, draw]))
+        # Problems so small are solved ten times faster by one thread than by two.
+        with threadpool_limits(1):
+            if best_C is None:
+                best_C = _choose_C(Z[rows], y[rows], n_folds=min(3, n_labels or 3))
+            model = _linear(best_C).fit(Z[rows], y[rows])
+            accuracies.append(model.score(Z_test, y_test))
     return np.array(accuracies)
+
+
+def _draw_rows(y: np.ndarray, n_labels: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw so many rows of each class."""
+    by_class = [rng.permutation(np.flatnonzero(y == label)) for label in np.unique(y)]
+    return np.concatenate([rows[:n_labels] for rows in by_class])
+
+
+def _choose_C(Z: np.ndarray, y: np.ndarray, n_folds: int) -> float:
+    grid = {"clf__C": [0.001, 0.01, 0.1, 1.0]}
+    return GridSearchCV(_linear(1.0), grid, cv=n_folds).fit(Z, y).best_params_["clf__C"]
 
 
 def _linear(C: float) -> Pipeline:

@@ -86,7 +86,8 @@ class Design:
                 self.weights,
             )
             if self.fmt.kind == "image":
-                encoder.to(memory_format=torch.channels_last)  # faster on CPU and GPU
+                # Faster on CPU and GPU; the type stubs of torch 2.13 lack this form.
+                encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             # A dry run, for the sake of critics and bounds of the user.
             with torch.no_grad():
                 objective.eval()([features] * self.n_views, None)

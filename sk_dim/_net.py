@@ -61,7 +61,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def auto_epochs(n_rows: int) -> int:
     """Epochs for so many rows: ten times the rows get a third of the epochs."""
-    return int(np.clip(round(AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5), 1, 100))
+    return int(np.clip(round(AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5), 1, 60))
 
 
 @dataclass

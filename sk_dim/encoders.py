@@ -91,8 +91,9 @@ class ConvEncoder(nn.Module):
         ``(channels, height, width)`` of an image or ``(channels, length)`` of a series.
     n_components : int
         Size of the global features.
-    n_hidden : int, default=1024
-        Units of the hidden layer.
+    n_hidden : int or None, default=None
+        Units of the hidden layer; None takes the paper's 1024, or 512 where the last
+        map has few values.
     n_channels : int, default=64
         Channels after the first halving; each next one has twice as many, up to 256.
 
@@ -118,7 +119,7 @@ class ConvEncoder(nn.Module):
         input_shape: tuple[int, ...],
         n_components: int,
         *,
-        n_hidden: int = 1024,
+        n_hidden: int | None = None,
         n_channels: int = 64,
     ) -> None:
         super().__init__()
@@ -142,14 +143,18 @@ class ConvEncoder(nn.Module):
         )
         # Where the last map is large, its average over 4x4 parts, or the hidden layer
         # would hold most of the parameters.
-        map_sides = maps[-1].shape[2:]
-        if maps[-1].numel() > MAX_FLAT:
-            map_sides = [min(side, 4) for side in map_sides]
-        pool_class = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[len(sides) - 1]
+        n_flat = maps[-1].numel()
+        pool: nn.Module = nn.Identity()
+        if n_flat > MAX_FLAT:
+            pooled = tuple(min(side, 4) for side in maps[-1].shape[2:])
+            n_flat = n_in * math.prod(pooled)
+            pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[len(sides) - 1](pooled)
+        if n_hidden is None:
+            n_hidden = min(max(n_flat // 2, 512), 1024)
         self.hidden = nn.Sequential(
-            pool_class(tuple(map_sides)),
+            pool,
             nn.Flatten(),
-            nn.Linear(n_in * math.prod(map_sides), n_hidden, bias=False),
+            nn.Linear(n_flat, n_hidden, bias=False),
             nn.BatchNorm1d(n_hidden),
             nn.ReLU(),
         )

@@ -103,4 +103,6 @@ def test_no_color_change_at_strength_zero_but_for_greyed_samples():
 def test_natural_is_crop_then_flip_then_color():
     batch = torch.randn(4, 3, 8, 8)
     one_after_the_other = Compose((crop, flip, color))
-    assert torch.equal(natural(batch, generator()), one_after_the_other(batch, generator()))
+    assert torch.equal(
+        natural(batch, generator()), one_after_the_other(batch, generator())
+    )

@@ -59,7 +59,9 @@ def test_sparse(sparse):
 
 
 def test_strings():
-    refused("could not convert string to float|bytes/strings", X=np.array([["a", "b"]] * 3))
+    refused(
+        "could not convert string to float|bytes/strings", X=np.array([["a", "b"]] * 3)
+    )
     refused("could not convert string", X=np.array([["a", 1.0]] * 3, dtype=object))
 
 
@@ -175,7 +177,9 @@ def test_an_encoder_of_another_size():
         def __init__(self, shape, n_components):
             super().__init__(shape, n_components + 1)
 
-    refused(r"global features of shape \(2, 65\)", X=IMAGES, encoder=Wide, n_components=64)
+    refused(
+        r"global features of shape \(2, 65\)", X=IMAGES, encoder=Wide, n_components=64
+    )
 
 
 def test_a_critic_and_a_bound_that_return_something_else():

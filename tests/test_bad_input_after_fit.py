@@ -23,14 +23,20 @@ def _images():
 
 
 def test_another_number_of_columns(table):
-    with pytest.raises(ValueError, match="X has 5 features, but Deep.* is expecting 12"):
+    with pytest.raises(
+        ValueError, match=r"X has 5 features, but Deep.* is expecting 12"
+    ):
         table.transform(X[:, :5])
 
 
 def test_another_image_size(images):
-    with pytest.raises(ValueError, match=r"samples of shape \(3, 16, 16\), but fit saw"):
+    with pytest.raises(
+        ValueError, match=r"samples of shape \(3, 16, 16\), but fit saw"
+    ):
         images.transform(np.zeros((2, 3, 16, 16)))
-    with pytest.raises(ValueError, match="X has 100 features, but .* is expecting 192"):
+    with pytest.raises(
+        ValueError, match=r"X has 100 features, but .* is expecting 192"
+    ):
         images.transform(np.zeros((2, 100)))
     with pytest.raises(ValueError, match=r"samples of shape \(8, 8, 3\), but fit saw"):
         images.transform(IMAGES.transpose(0, 2, 3, 1))
@@ -41,7 +47,7 @@ def test_values_that_are_not_finite(table, images, value):
     for estimator, good in ((table, X), (images, IMAGES)):
         bad = good.copy()
         bad[3, 2] = value
-        with pytest.raises(ValueError, match="contains NaN|contains infinity"):
+        with pytest.raises(ValueError, match=r"contains NaN|contains infinity"):
             estimator.transform(bad)
 
 
@@ -82,7 +88,11 @@ def diverging(positive, negative):
 def test_a_training_that_diverges_leaves_nothing_behind(is_refit):
     diverging.calls = -1000 if is_refit else 0
     estimator = DeepInfomaxTransformer(
-        max_iter=5, learning_rate=0.01, bound=diverging, warm_start=True
+        max_iter=5,
+        learning_rate=0.01,
+        global_weight=0.0,
+        bound=diverging,
+        warm_start=True,
     )
     if is_refit:
         estimator.fit(X)

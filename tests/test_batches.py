@@ -56,5 +56,7 @@ def test_held_out_rows_and_the_others_are_all_rows(n, fraction):
 
 
 def test_too_few_rows_to_hold_any_out():
-    with pytest.raises(ValueError, match=r"validation_fraction=0.1 splits 10 rows into"):
+    with pytest.raises(
+        ValueError, match=r"validation_fraction=0.1 splits 10 rows into"
+    ):
         count_held_out(10, 0.1)

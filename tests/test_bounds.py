@@ -163,9 +163,7 @@ def test_order_of_samples_and_candidates_does_not_matter(name):
 
 def test_gradients_are_those_of_finite_differences(name):
     scores = torch.randn(4, 4, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda s: BOUNDS[name](*split_scores(s)), (scores,)
-    )
+    assert torch.autograd.gradcheck(lambda s: BOUNDS[name](*split_scores(s)), (scores,))
 
 
 def test_large_scores_stay_finite():

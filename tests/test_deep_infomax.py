@@ -94,7 +94,11 @@ def test_training_raises_the_bound(digits):
         {"max_time": 0.5, "max_iter": "auto"},
         {"encoder": lambda shape, n: ConvEncoder(shape, n, n_hidden=32)},
         {"critic": functools.partial(DotCritic, n_units=16, n_locations=None)},
-        {"bound": lambda positive, negative: positive.mean() - negative.logsumexp(1).mean()},
+        {
+            "bound": lambda positive, negative: (
+                positive.mean() - negative.logsumexp(1).mean()
+            )
+        },
         {"augment": lambda batch, generator: batch.flip(2)},
     ],
     ids=str,
@@ -163,7 +167,9 @@ def test_uint8_stays_uint8_until_it_is_on_the_device(digits, monkeypatch):
     seen = set()
     original = Scaling.__call__
     monkeypatch.setattr(
-        Scaling, "__call__", lambda s, batch: seen.add(batch.dtype) or original(s, batch)
+        Scaling,
+        "__call__",
+        lambda s, batch: seen.add(batch.dtype) or original(s, batch),
     )
     quick().fit_transform(digits[0].astype(np.uint8))
     assert seen == {torch.uint8}
@@ -270,13 +276,19 @@ def test_score_does_not_depend_on_the_order_of_rows_much(fitted, digits):
 
 def test_score_works_for_any_bound_and_critic(digits):
     X = digits[0][:60]
-    for params in [{"bound": "jsd"}, {"critic": "concat"}, {"prior": "noise", "prior_weight": 0.1}]:
+    for params in [
+        {"bound": "jsd"},
+        {"critic": "concat"},
+        {"prior": "noise", "prior_weight": 0.1},
+    ]:
         assert quick(**params).fit(X).score(X) < math.log(256)
 
 
 def test_y_is_ignored(digits):
     X, y = digits
-    np.testing.assert_array_equal(quick().fit(X, y).transform(X), quick().fit(X).transform(X))
+    np.testing.assert_array_equal(
+        quick().fit(X, y).transform(X), quick().fit(X).transform(X)
+    )
 
 
 # Repeats, and the world outside
@@ -359,7 +371,9 @@ def test_warm_start_goes_on(digits):
     assert [row["epoch"] for row in estimator.history_] == list(range(1, 13))
     assert not torch.equal(first["global_.weight"], state(estimator)["global_.weight"])
     assert estimator.history_[-1]["local"] > bound
-    with pytest.raises(ValueError, match="n_components changed since the net was built"):
+    with pytest.raises(
+        ValueError, match="n_components changed since the net was built"
+    ):
         estimator.set_params(n_components=3).fit(X)
 
 

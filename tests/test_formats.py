@@ -60,7 +60,11 @@ def test_what_shapes_mean(shape, options, kind, expected):
         ((4, 8, 4), {}, r"both of the first and the last"),
         ((9, 100), {"input_type": "series"}, r"data_format='channels_first' or"),
         ((60,), {"input_shape": (8, 8)}, r"X has 60 features, but .* needs 64"),
-        ((8, 8), {"input_shape": (4, 16)}, r"samples of shape \(8, 8\), but input_shape"),
+        (
+            (8, 8),
+            {"input_shape": (4, 16)},
+            r"samples of shape \(8, 8\), but input_shape",
+        ),
         ((64,), {"input_shape": 64}, r"input_shape=64 is not a sample shape"),
         ((64,), {"input_shape": (64,)}, r"input_shape=\(64,\) is not a sample shape"),
         ((64,), {"input_shape": (-8, -8)}, r"is not a sample shape"),
@@ -82,7 +86,9 @@ def test_what_shapes_cannot_mean(shape, options, match):
     n_channels=st.integers(1, 4),
     is_last=st.booleans(),
 )
-def test_rows_become_channels_first_whether_flattened_or_not(sides, n_channels, is_last):
+def test_rows_become_channels_first_whether_flattened_or_not(
+    sides, n_channels, is_last
+):
     image = torch.randn(2, n_channels, *sides)
     X = image.movedim(1, -1) if is_last else image
     fmt = read(tuple(X.shape[1:]))
@@ -94,7 +100,9 @@ def test_another_shape_than_in_fit_is_refused():
     fmt = read((3, 32, 32))
     fmt.check((5, 3, 32, 32))
     fmt.check((5, 3072))
-    with pytest.raises(ValueError, match=r"samples of shape \(3, 16, 16\), but fit saw"):
+    with pytest.raises(
+        ValueError, match=r"samples of shape \(3, 16, 16\), but fit saw"
+    ):
         fmt.check((5, 3, 16, 16))
 
 

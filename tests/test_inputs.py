@@ -75,7 +75,9 @@ def test_scaling_of_tables_is_that_of_numpy(X):
 
 
 def test_scaling_of_images_is_by_channel_and_in_blocks(monkeypatch):
-    X = np.random.default_rng(0).normal([[[[1]], [[5]]]], [[[[2]], [[9]]]], (50, 2, 8, 8))
+    X = np.random.default_rng(0).normal(
+        [[[[1]], [[5]]]], [[[[2]], [[9]]]], (50, 2, 8, 8)
+    )
     monkeypatch.setattr("sk_dim._inputs.BLOCK_VALUES", 1000)
     rows = Rows(X, InputFormat("image", (2, 8, 8), channel_axis=0))
     scaling = Scaling.learn(rows, CPU)
@@ -83,8 +85,12 @@ def test_scaling_of_images_is_by_channel_and_in_blocks(monkeypatch):
     np.testing.assert_allclose(scaling.std.flatten(), X.std(axis=(0, 2, 3)))
     scaled = scaling(rows.take(slice(0, 50)))
     assert scaled.dtype == torch.float32
-    torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(scaled.var(dim=(0, 2, 3)), torch.ones(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        scaled.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        scaled.var(dim=(0, 2, 3)), torch.ones(2), atol=1e-3, rtol=0
+    )
 
 
 def test_large_offsets_do_not_eat_the_digits_that_vary():

@@ -142,7 +142,9 @@ def test_ctrl_c_keeps_the_model_of_the_epochs_done(digits):
     X = digits[0][:100]  # one batch an epoch, two views; one call to check the callable
     interrupted.calls = 0
     estimator = quick(max_iter=50, augment=interrupted)
-    with pytest.warns(UserWarning, match=r"Ctrl-C ended the training after epoch 2 of 50"):
+    with pytest.warns(
+        UserWarning, match=r"Ctrl-C ended the training after epoch 2 of 50"
+    ):
         estimator.fit(X)
     assert estimator.n_iter_ == len(estimator.history_) == 2
     assert np.isfinite(estimator.transform(X)).all()
@@ -150,8 +152,9 @@ def test_ctrl_c_keeps_the_model_of_the_epochs_done(digits):
 
 def test_a_second_ctrl_c_within_two_seconds_is_raised(digits, monkeypatch):
     X = digits[0][:100]
-    first, second = quick(max_iter=50, augment=interrupted), quick(
-        max_iter=50, augment=interrupted
+    first, second = (
+        quick(max_iter=50, augment=interrupted),
+        quick(max_iter=50, augment=interrupted),
     )
     interrupted.calls = 0
     with pytest.warns(UserWarning, match="Ctrl-C"):

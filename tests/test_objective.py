@@ -147,7 +147,10 @@ def test_candidate_bound_with_too_few_samples_repeats_them():
     ("critic", "match"),
     [
         (lambda c, d: _Constant(None), "critic must return"),
-        (lambda c, d: _Constant((torch.zeros(6, 1), torch.zeros(6, 3))), r"positive \(6, 6\)"),
+        (
+            lambda c, d: _Constant((torch.zeros(6, 1), torch.zeros(6, 3))),
+            r"positive \(6, 6\)",
+        ),
     ],
 )
 def test_critics_that_return_something_else_are_refused(critic, match):

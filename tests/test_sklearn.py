@@ -65,10 +65,12 @@ def test_columns_and_unions(rows):
         remainder="passthrough",
     )
     Z = columns.fit_transform(frame)
-    assert Z.shape == (len(X), 65)
-    assert len(columns.get_feature_names_out()) == 65
-    union = FeatureUnion([("dim", quick(input_shape=(8, 8))), ("raw", StandardScaler())])
-    assert union.fit_transform(X).shape == (len(X), 128)
+    assert Z.shape == (len(X), 257)
+    assert len(columns.get_feature_names_out()) == 257
+    union = FeatureUnion(
+        [("dim", quick(input_shape=(8, 8))), ("raw", StandardScaler())]
+    )
+    assert union.fit_transform(X).shape == (len(X), 256 + 64)
 
 
 def test_grid_search_in_processes(rows):
