@@ -52,8 +52,8 @@ def main(n_draws: int = 5, max_iter: int | str = "auto") -> dict[str, list[float
         for transform in features.values()
     )
     table = dict(zip(features, tables, strict=True))
-    for name in table:
-        print(f"{name:20}" + "".join(f"{value:8.3f}" for value in table[name]))
+    for name, accuracies in table.items():
+        print(f"{name:20}" + "".join(f"{value:8.3f}" for value in accuracies))
     if importlib.util.find_spec("matplotlib"):
         _save_curves(table, len(train) // 10)
         print(f"\nThe curves are in {PICTURE}.")

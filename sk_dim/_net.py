@@ -304,8 +304,9 @@ class InfomaxNet(NeuralNet):
         self._check_finite(names, table)
         for name, value in zip(names, table.mean(axis=0), strict=True):
             self.history.record(f"{prefix}_{name}", float(value))
-        seen = [row[f"{prefix}_loss"] for row in self.history]
-        self.history.record(f"{prefix}_loss_best", seen[-1] <= min(seen))
+        key = f"{prefix}_loss"
+        seen = [row[key] for row in self.history if key in row]
+        self.history.record(f"{key}_best", seen[-1] <= min(seen))
         if training:
             seconds = time.monotonic() - start
             self.history.record("seconds", seconds)
@@ -329,28 +330,33 @@ class InfomaxNet(NeuralNet):
 
     def set_training(
         self,
+        rows: Source,
+        n_epochs: int | None,
         *,
         batch_size: int,
-        callbacks: list,
         validation_fraction: float,
-        schedule: Schedule,
+        learning_rate: float,
+        seconds: float | None,
+        start: float | None,
     ) -> None:
-        """Set what may change from one training of the net to the next."""
+        """Set what may change from one training of the net to the next.
+
+        Without `start`, the learning rate is to stay constant.
+        """
         self.batch_size = batch_size
-        self.schedule = schedule
-        self.callbacks = [*callbacks, StopAtTimeLimit()]
-        self.initialize_callbacks()
         self.train_split = None
+        n_rows = len(rows)
         if validation_fraction > 0:
             self.train_split = HoldOut(validation_fraction, self.shuffler)
+            n_rows -= count_held_out(n_rows, validation_fraction)
+        self.schedule = Schedule(learning_rate)
+        if start is not None:
+            n_steps = n_epochs and n_epochs * n_batches(n_rows, batch_size)
+            self.schedule = Schedule(
+                learning_rate, n_steps, seconds, start, self.n_steps
+            )
 
-    def n_batches(self, n_rows: int) -> int:
-        """Training batches an epoch of so many rows."""
-        if self.train_split is not None:
-            n_rows -= count_held_out(n_rows, self.train_split.fraction)
-        return n_batches(n_rows, self.batch_size)
-
-    def train(self, rows: Source, n_epochs: int | None) -> bool:
+    def train(self, rows: Source, n_epochs: int | None, callbacks: list) -> bool:
         """Train for `n_epochs` or until a callback ends it; whether Ctrl-C did.
 
         Raises
@@ -360,6 +366,8 @@ class InfomaxNet(NeuralNet):
         """
         global _last_interrupt
         self.is_stopped_by_callback = False
+        self.callbacks = [*callbacks, StopAtTimeLimit()]
+        self.initialize_callbacks()
         self.notify("on_train_begin", X=rows, y=None)
         is_interrupted = False
         try:
@@ -379,12 +387,11 @@ class InfomaxNet(NeuralNet):
         self.notify("on_train_end", X=rows, y=None)
         return is_interrupted
 
-    def records(self) -> list[dict[str, float]]:
-        """One dict for each complete epoch, of the same keys whatever was trained."""
+    def records(self, start: int, first_epoch: int) -> list[dict[str, float]]:
+        """One dict for each complete epoch from row `start` of skorch's history on."""
+        complete = [row for row in self.history[start:] if "seconds" in row]
         return [
-            {"epoch": i}
+            {"epoch": epoch}
             | {name: float(row.get(key, np.nan)) for name, key in RECORDS.items()}
-            for i, row in enumerate(
-                (row for row in self.history if "seconds" in row), start=1
-            )
+            for epoch, row in enumerate(complete, start=first_epoch)
         ]

@@ -21,7 +21,7 @@ from sk_dim._callbacks import (
 )
 from sk_dim._design import Design, check_augment
 from sk_dim._inputs import Rows, Scaling, check_rows, read_rows
-from sk_dim._net import InfomaxNet, Schedule
+from sk_dim._net import InfomaxNet
 from sk_dim._saving import pack_net, unpack_net
 from sk_dim._validation import (
     available_device,
@@ -114,34 +114,31 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
     ) -> None:
         """Train the net; without `start`, at a constant learning rate."""
         net = self.net_
+        net.set_training(
+            rows,
+            n_epochs,
+            batch_size=self.batch_size,
+            validation_fraction=self.validation_fraction,
+            learning_rate=self.learning_rate,
+            seconds=None if start is None else self.max_time,
+            start=start,
+        )
         callbacks = copy_callbacks(self.callbacks)
         if self.verbose:
-            callbacks.append(EpochReport(n_epochs, start and self.max_time))
+            callbacks.append(EpochReport(n_epochs, net.schedule.seconds))
         context = None
-        if start is not None and hasattr(self, "_init_callback_context"):
-            context = self._init_callback_context(max_subtasks=n_epochs)
-            context.call_on_fit_task_begin(estimator=self, X=X)
-            callbacks.append(EpochTasks(self, context, X))
-        net.set_training(
-            batch_size=self.batch_size,
-            callbacks=callbacks,
-            validation_fraction=self.validation_fraction,
-            schedule=Schedule(self.learning_rate),
-        )
-        if start is not None:
-            net.schedule = Schedule(
-                self.learning_rate,
-                n_epochs and n_epochs * net.n_batches(len(rows)),
-                self.max_time,
-                start,
-                net.n_steps,
-            )
+        n_before = len(net.history)
         try:
-            is_interrupted = net.train(rows, n_epochs)
+            if start is not None and hasattr(self, "_init_callback_context"):
+                context = self._init_callback_context(max_subtasks=n_epochs)
+                context.call_on_fit_task_begin(estimator=self, X=X)
+                callbacks.append(EpochTasks(self, context, X))
+            is_interrupted = net.train(rows, n_epochs, callbacks)
         except BaseException:
             self._forget()
             raise
-        self._install(net, self.history_ + net.records()[len(self.history_) :])
+        new = net.records(n_before, first_epoch=len(self.history_) + 1)
+        self._install(net, self.history_ + new)
         if is_interrupted:
             of = f" of {n_epochs}" if n_epochs else ""
             warnings.warn(

@@ -402,6 +402,12 @@ def test_saving_between_partial_fits_changes_nothing(prior_weight, digits):
 # Saving
 
 
+def test_training_can_go_on_after_loading_a_finished_fit(fitted, digits):
+    loaded = pickle.loads(pickle.dumps(fitted)).partial_fit(digits[0])
+    assert loaded.n_iter_ == 3
+    assert [row["epoch"] for row in loaded.history_] == [1, 2, 3]
+
+
 def test_round_trips_give_the_same_bits(fitted, digits, tmp_path):
     X = digits[0]
     path = tmp_path / "dim.joblib"
