@@ -22,8 +22,9 @@ class PatchKMeans(TransformerMixin, BaseEstimator):
     ----------
     n_clusters : int, default=400
         Centroids; the features are four times as many.
-    patch_size : int, default=6
-        Side of a patch, in pixels.
+    patch_size : int or None, default=None
+        Side of a patch, in pixels; None takes 6 as Coates et al. did, but 4 in images
+        of less than 16 pixels a side, where that is better.
     n_patches : int, default=50_000
         Random patches that whitening and centroids are learnt from.
     random_state : int, default=0
@@ -39,7 +40,7 @@ class PatchKMeans(TransformerMixin, BaseEstimator):
         self,
         n_clusters: int = 400,
         *,
-        patch_size: int = 6,
+        patch_size: int | None = None,
         n_patches: int = 50_000,
         random_state: int = 0,
     ) -> None:
@@ -51,7 +52,7 @@ class PatchKMeans(TransformerMixin, BaseEstimator):
     def _patches(self, X: np.ndarray) -> np.ndarray:
         """Cut images (n, h, w, ...) into all patches, (n, rows, columns, values)."""
         X = X.reshape(*X.shape[:3], -1).astype(np.float32)
-        size = self.patch_size
+        size = self.patch_size or (6 if min(X.shape[1:3]) >= 16 else 4)
         windows = np.lib.stride_tricks.sliding_window_view(X, (size, size), axis=(1, 2))
         patches = windows.reshape(*windows.shape[:3], -1)
         patches = patches - patches.mean(axis=-1, keepdims=True)
@@ -130,9 +131,7 @@ def probe(
     best_C = None
     accuracies = []
     for draw in range(1 if n_labels is None else n_draws):
-        rows = np.arange(len(y))
-        if n_labels is not None:
-            rows = _draw_rows(y, n_labels, np.random.default_rng([seed, draw]))
+        rows = draw_rows(y, n_labels, seed, draw)
         # Problems so small are solved ten times faster by one thread than by two.
         with threadpool_limits(1):
             if best_C is None:
@@ -142,8 +141,11 @@ def probe(
     return np.array(accuracies)
 
 
-def _draw_rows(y: np.ndarray, n_labels: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw so many rows of each class."""
+def draw_rows(y: np.ndarray, n_labels: int | None, seed: int, draw: int) -> np.ndarray:
+    """Draw so many rows of each class, or all; the same for every method."""
+    if n_labels is None:
+        return np.arange(len(y))
+    rng = np.random.default_rng([seed, draw])
     by_class = [rng.permutation(np.flatnonzero(y == label)) for label in np.unique(y)]
     return np.concatenate([rows[:n_labels] for rows in by_class])
 

@@ -190,17 +190,16 @@ def _check_sides(fmt: InputFormat) -> InputFormat:
     return fmt
 
 
+@np.errstate(all="ignore")  # values too large to be squared are refused later
 def warn_if_pixels(X: np.ndarray) -> None:
     """Warn where the columns of a table look like the pixels of a square image."""
+    sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
+    varies = sample.std(axis=0) > 0
     for n_channels in (1, 3):
         side = math.isqrt(X.shape[1] // n_channels)
-        if side < 8 or n_channels * side * side != X.shape[1]:
+        is_square = side >= 8 and n_channels * side * side == X.shape[1]
+        if not is_square or len(sample) < 10 or varies.mean() < 0.5:
             continue
-        sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
-        sample = sample[:, sample.std(axis=0) > 0]
-        if sample.shape[1] < X.shape[1] // 2 or len(sample) < 10:
-            continue
-        sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
         likeness = {
             layout: _neighbour_likeness(sample.reshape(-1, *layout), axis)
             for layout, axis in _square_layouts(side, n_channels)
@@ -212,9 +211,8 @@ def warn_if_pixels(X: np.ndarray) -> None:
                 f"{side}x{side} images; pass input_shape={layout} to learn from "
                 "images, or input_type='table' to silence this.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
-        return
 
 
 def _square_layouts(side: int, n_channels: int) -> list[tuple[tuple[int, ...], int]]:
