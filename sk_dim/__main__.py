@@ -22,7 +22,7 @@ N_LABELS = (2, 5, 10, 30, None)
 PICTURE = "sk_dim_digits.png"
 
 
-def main(n_draws: int = 5, max_iter: int | str = "auto") -> dict[str, list[float]]:
+def main(n_draws: int = 3, max_iter: int | str = "auto") -> dict[str, list[float]]:
     """Print the table and save the curves; return the mean accuracies by method."""
     start = time.monotonic()
     X, y = load_digits(return_X_y=True)
