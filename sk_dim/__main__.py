@@ -9,7 +9,6 @@ import importlib.util
 import time
 from collections.abc import Callable
 
-import joblib
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -44,30 +43,19 @@ def main(n_draws: int = 3, max_iter: int | str = "auto") -> dict[str, list[float
     }
     print("\nAccuracy of a linear model, with labels a class (mean of the draws):\n")
     print(f"{'':20}" + "".join(f"{n or 'all':>8}" for n in N_LABELS))
-    # Probes take one thread each, so two go side by side.
-    tables = joblib.Parallel(n_jobs=2, prefer="threads")(
-        joblib.delayed(_probe_all)(
-            transform(train), y_train, transform(test), y_test, n_draws
-        )
-        for transform in features.values()
-    )
-    table = dict(zip(features, tables, strict=True))
-    for name, accuracies in table.items():
-        print(f"{name:20}" + "".join(f"{value:8.3f}" for value in accuracies))
+    table = {}
+    for name, transform in features.items():
+        Z, Z_test = transform(train), transform(test)
+        table[name] = [
+            float(probe(Z, y_train, Z_test, y_test, n, n_draws=n_draws).mean())
+            for n in N_LABELS
+        ]
+        print(f"{name:20}" + "".join(f"{value:8.3f}" for value in table[name]))
     if importlib.util.find_spec("matplotlib"):
         _save_curves(table, len(train) // 10)
         print(f"\nThe curves are in {PICTURE}.")
     print(f"Done in {time.monotonic() - start:.0f} s.")
     return table
-
-
-def _probe_all(
-    Z: np.ndarray, y: np.ndarray, Z_test: np.ndarray, y_test: np.ndarray, n_draws: int
-) -> list[float]:
-    """Mean accuracy for each number of labels."""
-    return [
-        float(probe(Z, y, Z_test, y_test, n, n_draws=n_draws).mean()) for n in N_LABELS
-    ]
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

@@ -78,9 +78,9 @@ class DeepInfomaxTransformer(
     augment : {"auto", "crop", "flip", "color", "noise", "natural"}, tuple of these, \
             None or callable, default="auto"
         How the two views of each sample are made, see :mod:`sk_dim.augmentations`.
-        "auto" is ``("crop", "noise")`` for images, which keeps colour and orientation,
-        and makes no views of tables and series; "natural" is crop, flip and color, for
-        photographs. None is the paper's form with one view; a callable is
+        "auto" is ``("crop", "noise")`` for images, which keeps colour and what is left
+        and right, and makes no views of tables and series; "natural" is crop, flip and
+        color, for photographs. None is the paper's form with one view; a callable is
         ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" takes fewer the more rows there are.

@@ -6,8 +6,9 @@ shape, dtype and device. Each sample gets its own random draw, all of them in
 whole-batch tensor operations.
 
 Views decide what survives: what differs between two views of a sample is what the
-encoder learns to forget. A crop changes place and size, a flip left and right (the
-direction of time in a series), a colour change hue and brightness.
+encoder learns to forget. A crop changes place, size and tilt, a flip left and right
+(the direction of time in a series), a colour change hue and brightness, noise the
+finest detail.
 
 This module imports nothing of its own package.
 """
@@ -43,9 +44,13 @@ def _per_sample(values: Tensor, batch: Tensor) -> Tensor:
 
 
 def crop(
-    batch: Tensor, generator: torch.Generator | None = None, *, min_area: float = 0.7
+    batch: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    min_area: float = 0.7,
+    max_angle: float = 10.0,
 ) -> Tensor:
-    """Cut out a random part and resize it to the whole.
+    """Cut out a random part, slightly tilted, and resize it to the whole.
 
     Parameters
     ----------
@@ -55,11 +60,14 @@ def crop(
         On the device of the batch.
     min_area : float, default=0.7
         Smallest part of the area (of the length, for series) that is left.
+    max_angle : float, default=10.0
+        Largest tilt of images to either side, in degrees. What lies outside the image
+        repeats its border.
 
     Returns
     -------
     Tensor of the shape, dtype and device of `batch`
-        Aspect ratio, colour and orientation are kept.
+        Aspect ratio and colour are kept, and what is left and right.
 
     Examples
     --------
@@ -70,24 +78,28 @@ def crop(
     if batch.ndim == 3:
         # A series is an image of one row, of which only columns are cut away.
         size = _draw(batch, generator, min_area, 1.0)
-        return _resize(batch.unsqueeze(2), size, generator, (0,)).squeeze(2)
+        image = batch.unsqueeze(2)
+        x_row = torch.cat([size, 0 * size, _place(size, batch, generator)], dim=1)
+        y_row = x_row.new_tensor([0.0, 1.0, 0.0]).expand_as(x_row)
+        return _resample(image, torch.stack([x_row, y_row], dim=1)).squeeze(2)
     size = _draw(batch, generator, min_area, 1.0).sqrt()
-    return _resize(batch, size, generator, (0, 1))
+    angle = _draw(batch, generator, -1.0, 1.0) * math.radians(max_angle)
+    cos, sin = size * angle.cos(), size * angle.sin()
+    # Both sides count from -1 to 1 whatever their lengths, which a rotation must not.
+    height, width = batch.shape[2:]
+    x, y = (_place(size, batch, generator) for _ in range(2))
+    x_row = torch.cat([cos, -sin * (height / width), x], dim=1)
+    y_row = torch.cat([sin * (width / height), cos, y], dim=1)
+    return _resample(batch, torch.stack([x_row, y_row], dim=1))
 
 
-def _resize(
-    batch: Tensor,
-    size: Tensor,
-    generator: torch.Generator | None,
-    axes: tuple[int, ...],
-) -> Tensor:
-    """Resize a window of `size` along the axes (0 is x, 1 is y) to the whole."""
-    affine = torch.eye(2, 3, dtype=batch.dtype, device=batch.device)
-    affine = affine.repeat(len(batch), 1, 1)
-    for axis in axes:
-        affine[:, axis, axis] = size[:, 0]
-        room = 1 - size[:, 0]
-        affine[:, axis, 2] = room * _draw(batch, generator, -1.0, 1.0)[:, 0]
+def _place(size: Tensor, batch: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw centres of windows of `size` that stay inside the whole."""
+    return (1 - size) * _draw(batch, generator, -1.0, 1.0)
+
+
+def _resample(batch: Tensor, affine: Tensor) -> Tensor:
+    """Look up each image (n, c, h, w) at its own affine map (n, 2, 3) of the grid."""
     grid = affine_grid(affine, list(batch.shape), align_corners=False)
     return grid_sample(
         batch, grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -173,7 +185,7 @@ def _turn_colors(
 
 
 def noise(
-    batch: Tensor, generator: torch.Generator | None = None, *, std: float = 0.4
+    batch: Tensor, generator: torch.Generator | None = None, *, std: float = 0.3
 ) -> Tensor:
     """Add independent normal noise to every value.
 
@@ -183,7 +195,7 @@ def noise(
         Samples, scaled.
     generator : torch.Generator, default=None
         On the device of the batch.
-    std : float, default=0.4
+    std : float, default=0.3
         Standard deviation of the noise, in those of the channels.
 
     Returns

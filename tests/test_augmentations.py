@@ -45,18 +45,33 @@ def test_views_are_not_written_into_the_batch(augment, batch):
 
 
 def test_a_crop_of_everything_is_the_image_itself(batch):
-    torch.testing.assert_close(crop(batch, generator(), min_area=1.0), batch)
+    view = crop(batch, generator(), min_area=1.0, max_angle=0.0)
+    torch.testing.assert_close(view, batch)
 
 
 def test_a_crop_of_a_ramp_is_a_flatter_ramp_within_its_range():
     ramp = torch.linspace(-1, 1, 32).expand(50, 1, 32, 32)
-    view = crop(ramp, generator(), min_area=0.25)
+    view = crop(ramp, generator(), min_area=0.25, max_angle=0.0)
     inner = view[..., 2:-2]
     slopes = inner[..., -1] - inner[..., 0]
     full = float(ramp[0, 0, 0, -3] - ramp[0, 0, 0, 2])
     assert (slopes > 0.49 * full).all()  # half the side at least: a quarter of the area
     assert (slopes < 1.01 * full).all()
     assert float(view.max()) <= 1
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (24, 48)])
+def test_a_tilt_turns_the_slope_of_a_ramp_and_keeps_how_steep_it_is(shape):
+    ramp = torch.arange(float(shape[1])).expand(50, 1, *shape)
+    view = crop(ramp, generator(), min_area=1.0, max_angle=20.0)
+    inner = view[:, 0, 10:-10, 10:-10]
+    right = inner.diff(dim=2).mean(dim=(1, 2))
+    down = inner.diff(dim=1).mean(dim=(1, 2))
+    torch.testing.assert_close(right**2 + down**2, torch.ones(50))
+    angle = torch.rad2deg(torch.atan2(down, right))
+    assert (angle.abs() <= 20).all()
+    assert angle.min() < -10
+    assert angle.max() > 10
 
 
 def test_a_series_loses_its_ends_only():
