@@ -15,6 +15,7 @@ LAYERS = {
     "encoders": 0,
     "priors": 0,
     "augmentations": 0,
+    "datasets": 0,
     "_validation": 0,
     "_batches": 0,
     "_callbacks": 0,
