@@ -22,24 +22,33 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["BOUNDS", "donsker_varadhan", "infonce", "jsd", "nwj", "split_scores"]
+__all__ = [
+    "BOUNDS",
+    "ROW_MEANS",
+    "donsker_varadhan",
+    "infonce",
+    "jsd",
+    "nwj",
+    "split_scores",
+]
 
 
-def split_scores(scores: Tensor) -> tuple[Tensor, Tensor]:
+def split_scores(scores: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
     """Cut the scores of all pairs into positive and negative ones.
 
     Parameters
     ----------
-    scores : Tensor of shape (n, n, ...)
-        Score of every x with every y; the diagonal holds the pairs that belong
-        together.
+    scores : Tensor of shape (m, n, ...)
+        Score of m samples with all n.
+    first : int, default=0
+        Which of the n samples the first of the m is; the others follow it.
 
     Returns
     -------
-    positive : Tensor of shape (n, ...)
-        The diagonal.
-    negative : Tensor of shape (n, n, ...)
-        All scores, the diagonal masked with ``-inf``.
+    positive : Tensor of shape (m, ...)
+        Those of each sample with itself.
+    negative : Tensor of shape (m, n, ...)
+        All scores, those of each sample with itself masked with ``-inf``.
 
     Examples
     --------
@@ -51,10 +60,12 @@ def split_scores(scores: Tensor) -> tuple[Tensor, Tensor]:
     tensor([[-inf, 1.],
             [2., -inf]])
     """
-    n = scores.shape[0]
-    positive = scores.diagonal(dim1=0, dim2=1).movedim(-1, 0)
-    own = torch.eye(n, dtype=torch.bool, device=scores.device)
-    own = own.view(n, n, *[1] * (scores.ndim - 2))
+    m, n = scores.shape[:2]
+    positive = scores.diagonal(first, dim1=0, dim2=1).movedim(-1, 0)
+    sample = torch.arange(n, device=scores.device)
+    own = (sample[first : first + m].unsqueeze(1) == sample).view(
+        m, n, *[1] * (scores.ndim - 2)
+    )
     return positive, scores.masked_fill(own, -math.inf)
 
 
@@ -277,3 +288,7 @@ BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "donsker_varadhan": donsker_varadhan,
     "nwj": nwj,
 }
+
+# Means of what each row of the scores gives alone, so they can be taken block by block
+# where all rows have as many negatives.
+ROW_MEANS = (infonce, jsd, nwj)

@@ -11,7 +11,8 @@ batch, it wants to be trained on. Without it, or with None, it gets all of them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,11 @@ from torch.nn.functional import normalize
 
 from sk_dim.bounds import split_scores
 
-__all__ = ["CRITICS", "ConcatCritic", "CosineCritic", "DotCritic"]
+__all__ = ["CRITICS", "ConcatCritic", "CosineCritic", "DotCritic", "bound_in_blocks"]
+
+MAX_SCORES = 2**22  # of a step, some copies of them held: 16 MB each
+BLOCK_SCORES = 2**18  # where they would be more
+BLOCK_LOCATIONS = 2**11
 
 
 class _Projection(nn.Module):
@@ -27,14 +32,63 @@ class _Projection(nn.Module):
 
     def __init__(self, n_in: int, n_units: int) -> None:
         super().__init__()
-        self.block = nn.Sequential(
-            nn.Linear(n_in, n_units), nn.ReLU(), nn.Linear(n_units, n_units)
-        )
-        self.shortcut = nn.Linear(n_in, n_units, bias=False)
+        # First layer and shortcut in one, so that the features are read once.
+        self.first = nn.Linear(n_in, 2 * n_units)
+        self.second = nn.Linear(n_units, n_units, bias=False)
         self.norm = nn.LayerNorm(n_units)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.norm(self.block(features) + self.shortcut(features))
+        block, shortcut = self.first(features).chunk(2, dim=-1)
+        return self.norm(self.second(block.relu()) + shortcut)
+
+
+class _InBlocks(torch.autograd.Function):
+    """Apply a module to blocks of rows, and once more to each of them for gradients.
+
+    What lies between input and output is never held for more than one block, and the
+    gradients of the blocks are written where they belong, which those of slices or
+    splits are not.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, module: nn.Module, n_rows: int, batch: Tensor, *parameters: Tensor
+    ) -> Tensor:
+        ctx.module, ctx.n_rows = module, n_rows
+        ctx.save_for_backward(batch, *parameters)
+        with torch.autocast(batch.device.type, enabled=False):
+            first = module(batch[:n_rows].float())
+            output = first.new_empty(len(batch), *first.shape[1:])
+            output[:n_rows] = first
+            for start in range(n_rows, len(batch), n_rows):
+                rows = slice(start, start + n_rows)
+                output[rows] = module(batch[rows].float())
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        batch, *parameters = ctx.saved_tensors
+        of_batch = torch.empty_like(batch)
+        of_parameters = [torch.zeros_like(parameter) for parameter in parameters]
+        parts = (each.split(ctx.n_rows) for each in (batch, of_batch, *gradients))
+        for part, of_part, gradient in zip(*parts, strict=True):
+            with torch.enable_grad():
+                inputs = part.float().detach().requires_grad_()
+                output = ctx.module(inputs)
+            found = torch.autograd.grad(output, [inputs, *parameters], gradient)
+            of_part.copy_(found[0])
+            for so_far, each in zip(of_parameters, found[1:], strict=True):
+                so_far.add_(each)
+        return None, None, of_batch, *of_parameters
+
+
+def _split_pairs(
+    scores: Tensor, n_locations: int, first: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Cut the scores (m, n l) of samples from `first` on, negatives (m, n l, 1)."""
+    scores = scores.view(len(scores), -1, n_locations)
+    positive, negative = split_scores(scores, first)
+    return positive, negative.flatten(1).unsqueeze(2)
 
 
 class DotCritic(nn.Module):
@@ -99,13 +153,23 @@ class DotCritic(nn.Module):
 
     def forward(self, local: Tensor, global_: Tensor) -> tuple[Tensor, Tensor]:
         """Score all pairs of the batch."""
-        n = len(global_)
-        local = self.local(local.transpose(1, 2)).float()  # (n, l, u)
-        global_ = self.global_(global_).float() * self.scale  # (n, u)
+        local, global_ = self.embed(local, global_)
         with torch.autocast(global_.device.type, enabled=False):
             scores = global_ @ local.flatten(0, 1).T  # (n, n l)
-        positive, negative = split_scores(scores.view(n, n, -1))
-        return positive, negative.flatten(1).unsqueeze(2)
+        return _split_pairs(scores, local.shape[1])
+
+    def embed(
+        self, local: Tensor, global_: Tensor, *, in_blocks: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Map both to the common space: (n, l, u) and (n, u), float32."""
+        local = local.transpose(1, 2)  # (n, l, c)
+        if in_blocks:
+            n_rows = max(1, BLOCK_LOCATIONS // local.shape[1])
+            parameters = self.local.parameters()
+            embedded = _InBlocks.apply(self.local, n_rows, local, *parameters)
+        else:
+            embedded = self.local(local)
+        return embedded.float(), self.global_(global_).float() * self.scale
 
 
 class ConcatCritic(nn.Module):
@@ -217,6 +281,84 @@ class CosineCritic(nn.Module):
         with torch.autocast(global_.device.type, enabled=False):
             scores = global_ @ local.T / self.temperature
         return split_scores(scores.unsqueeze(2))
+
+
+class _BoundInBlocks(torch.autograd.Function):
+    """Bound of all pairs of embedded features, some rows of the scores at a time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        bound: Callable[[Tensor, Tensor], Tensor],
+        local: Tensor,
+        global_: Tensor,
+    ) -> Tensor:
+        ctx.bound = bound
+        ctx.save_for_backward(local, global_)
+        values = [value for value, _ in _score_rows(bound, local, global_)]
+        return torch.stack(values).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        local, global_ = ctx.saved_tensors
+        flat = local.flatten(0, 1)
+        of_flat = torch.zeros_like(flat)
+        of_global = []
+        with torch.enable_grad():
+            blocks = _score_rows(ctx.bound, local.detach(), global_.detach())
+            for rows, (value, scores) in zip(
+                global_.split(_n_rows(local)), blocks, strict=True
+            ):
+                (of_scores,) = torch.autograd.grad(value, [scores], gradients)
+                of_flat.addmm_(of_scores.T, rows)
+                of_global.append(of_scores @ flat)
+        return None, of_flat.view_as(local), torch.cat(of_global)
+
+
+def _n_rows(local: Tensor) -> int:
+    """Rows of scores with all locations (n, l, u) that are held at once."""
+    return max(1, BLOCK_SCORES // local[..., 0].numel())
+
+
+def _score_rows(
+    bound: Callable[[Tensor, Tensor], Tensor], local: Tensor, global_: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the share of each block of rows in the bound, and its scores, a leaf."""
+    first = 0
+    for rows in global_.split(_n_rows(local)):
+        scores = (rows @ local.flatten(0, 1).T).requires_grad_(torch.is_grad_enabled())
+        positive, negative = _split_pairs(scores, local.shape[1], first)
+        yield bound(positive, negative) * (len(rows) / len(global_)), scores
+        first += len(rows)
+
+
+def bound_in_blocks(
+    critic: DotCritic,
+    bound: Callable[[Tensor, Tensor], Tensor],
+    local: Tensor,
+    global_: Tensor,
+) -> Tensor:
+    """Evaluate ``bound(*critic(local, global_))`` without holding all scores.
+
+    Parameters
+    ----------
+    critic : DotCritic
+        Its scores of a pair do not depend on other pairs.
+    bound : callable
+        One of `sk_dim.bounds.ROW_MEANS`.
+    local : Tensor of shape (n, c, l)
+        Local features.
+    global_ : Tensor of shape (n, d)
+        Global features.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The same value and gradients, in memory for a few blocks of `BLOCK_SCORES`.
+    """
+    local, global_ = critic.embed(local, global_, in_blocks=True)
+    with torch.autocast(global_.device.type, enabled=False):
+        return _BoundInBlocks.apply(bound, local, global_)
 
 
 CRITICS: dict[str, Callable[[int, int], nn.Module]] = {

@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_dim.critics import CosineCritic
+from sk_dim.bounds import ROW_MEANS
+from sk_dim.critics import MAX_SCORES, CosineCritic, DotCritic, bound_in_blocks
 from sk_dim.encoders import Features
 from sk_dim.priors import PRIORS, AdversarialPrior
 
@@ -213,9 +214,17 @@ class Objective(nn.Module):
 
     def _bound(self, name: str, local: list[Tensor], codes: list[Tensor]) -> Tensor:
         """Mean bound over the views, refusing what critic or bound must not return."""
+        critic = self.critics[name]
         values = []
         for each, code in zip(local, codes, strict=True):
-            scores = self.critics[name](each, code)
+            if (
+                isinstance(critic, DotCritic)
+                and self.bound in ROW_MEANS
+                and len(code) * each[:, 0].numel() > MAX_SCORES
+            ):
+                values.append(bound_in_blocks(critic, self.bound, each, code))
+                continue
+            scores = critic(each, code)
             shape = (len(each), each.shape[2])
             if not isinstance(scores, tuple) or scores[0].shape != shape:
                 raise ValueError(

@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from sk_dim.critics import CRITICS, ConcatCritic, DotCritic
+from sk_dim import critics
+from sk_dim.bounds import ROW_MEANS
+from sk_dim.critics import CRITICS, ConcatCritic, DotCritic, bound_in_blocks
 
 
 @pytest.fixture(params=CRITICS, name="critic_class")
@@ -85,3 +87,29 @@ def test_dot_gradients_reach_both_sides():
     assert local.grad.abs().sum() > 0
     assert global_.grad.abs().sum() > 0
     assert local.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("bound", ROW_MEANS)
+def test_blocks_give_the_value_and_the_gradients_of_the_plain_form(bound, monkeypatch):
+    critic = DotCritic(5, 3, n_units=8)
+    local, global_ = torch.randn(7, 5, 6), torch.randn(7, 3)
+
+    def evaluate(function):
+        inputs = [each.clone().requires_grad_() for each in (local, global_)]
+        value = function(*inputs)
+        return value, *torch.autograd.grad(value, [*inputs, *critic.parameters()])
+
+    plain = evaluate(lambda *inputs: bound(*critic(*inputs)))
+    # Blocks of two samples, the last of one; locations of three samples at a time.
+    monkeypatch.setattr(critics, "BLOCK_SCORES", 2 * 7 * 6)
+    monkeypatch.setattr(critics, "BLOCK_LOCATIONS", 3 * 6)
+    in_blocks = evaluate(lambda *inputs: bound_in_blocks(critic, bound, *inputs))
+    for each, expected in zip(in_blocks, plain, strict=True):
+        torch.testing.assert_close(each, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bound", ROW_MEANS)
+def test_row_means_are_means_of_rows(bound):
+    positive, negative = torch.randn(6, 4), torch.randn(6, 9, 1)
+    rows = [bound(positive[i : i + 1], negative[i : i + 1]) for i in range(6)]
+    torch.testing.assert_close(bound(positive, negative), torch.stack(rows).mean())
