@@ -355,6 +355,16 @@ def bound_in_blocks(
     -------
     Tensor of shape ()
         The same value and gradients, in memory for a few blocks of `BLOCK_SCORES`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_dim.bounds import infonce
+    >>> critic = DotCritic(n_local_channels=32, n_components=16)
+    >>> features = torch.randn(5, 32, 9), torch.randn(5, 16)
+    >>> plain = infonce(*critic(*features))
+    >>> in_blocks = bound_in_blocks(critic, infonce, *features)
+    >>> torch.testing.assert_close(in_blocks, plain)
     """
     local, global_ = critic.embed(local, global_, in_blocks=True)
     with torch.autocast(global_.device.type, enabled=False):
