@@ -13,11 +13,13 @@ from torch import Tensor
 
 
 class Source(Protocol):
-    """Where rows come from."""
+    """Where rows come from, and the device that indices to them are to be on."""
+
+    device: torch.device
 
     def __len__(self) -> int: ...
 
-    def take(self, rows: np.ndarray | slice) -> Tensor:
+    def take(self, rows: Tensor | slice) -> Tensor:
         """Return the samples of these rows as a new tensor."""
 
 
@@ -29,14 +31,15 @@ def n_batches(n_rows: int, batch_size: int) -> int:
 class RowSubset:
     """Some of the rows of a source."""
 
-    def __init__(self, source: Source, indices: np.ndarray) -> None:
+    def __init__(self, source: Source, indices: Tensor) -> None:
         self.source = source
-        self.indices = indices
+        self.device = source.device
+        self.indices = indices.to(self.device)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def take(self, rows: np.ndarray | slice) -> Tensor:
+    def take(self, rows: Tensor | slice) -> Tensor:
         """Return the samples of these rows as a new tensor."""
         return self.source.take(self.indices[rows])
 
@@ -71,9 +74,10 @@ class HoldOut:
     def __call__(self, source: Source) -> tuple[RowSubset, RowSubset]:
         n = len(source)
         n_held_out = count_held_out(n, self.fraction)
-        order = torch.randperm(n, generator=self.generator).numpy()
-        train, held_out = order[n_held_out:], order[:n_held_out]
-        return RowSubset(source, np.sort(train)), RowSubset(source, np.sort(held_out))
+        order = torch.randperm(n, generator=self.generator)
+        parts = order[n_held_out:], order[:n_held_out]
+        train, held_out = (RowSubset(source, part.sort().values) for part in parts)
+        return train, held_out
 
 
 class SliceLoader:
@@ -105,12 +109,13 @@ class SliceLoader:
     def __iter__(self) -> Iterator[Tensor]:
         n = len(self.source)
         edges = np.linspace(0, n, len(self) + 1).astype(int)
-        parts: Sequence[np.ndarray | slice]
+        parts: Sequence[Tensor | slice]
         if self.generator is None:
             parts = [slice(*pair) for pair in pairwise(edges)]
         else:
-            order = torch.randperm(n, generator=self.generator).numpy()
+            order = torch.randperm(n, generator=self.generator).to(self.source.device)
             # Sorted, so that a memory map is read from front to back.
-            parts = [np.sort(part) for part in np.split(order, edges[1:-1])]
+            split = order.tensor_split(torch.from_numpy(edges[1:-1]))
+            parts = [part.sort().values for part in split]
         for part in parts:
             yield self.source.take(part)

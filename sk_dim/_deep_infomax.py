@@ -37,7 +37,7 @@ class DeepInfomaxTransformer(
 
     Parameters
     ----------
-    n_components : int, default=256
+    n_components : int, default=1024
         Size of the global features, which are what `transform` returns by default.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" takes X of two axes without `input_shape` for a table,
@@ -49,8 +49,10 @@ class DeepInfomaxTransformer(
     data_format : {"auto", "channels_first", "channels_last"}, default="auto"
         Where the channels are. "auto" decides only where exactly one of the first and
         the last axis can hold them, being of size 1 to 4.
-    encoder : {"auto", "conv", "mlp"} or callable, default="auto"
-        "conv" for images and series, "mlp" for tables, or
+    encoder : {"auto", "patch", "conv", "mlp"} or callable, default="auto"
+        "auto" takes "patch", whose first layer is learnt from patches of the images,
+        where both sides are at least 16, "conv", after the paper's nets, for smaller
+        images and for series, and "mlp" for tables. Or
         ``encoder(input_shape, n_components) -> nn.Module`` whose forward returns
         :class:`sk_dim.encoders.Features`. A lambda works, but cannot be pickled.
     output_layer : {"global", "hidden", "conv", "local"}, default="global"
@@ -162,14 +164,14 @@ class DeepInfomaxTransformer(
     >>> X = load_digits().images  # (1797, 8, 8)
     >>> dim = DeepInfomaxTransformer(max_iter=1, random_state=0).fit(X)
     >>> dim.transform(X[:5]).shape
-    (5, 256)
+    (5, 1024)
     >>> dim.features(X[:5])["local"].shape
     (5, 64, 4, 4)
     """
 
     def __init__(
         self,
-        n_components: int = 256,
+        n_components: int = 1024,
         *,
         input_type: str = "auto",
         input_shape: Sequence[int] | None = None,

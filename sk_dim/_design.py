@@ -11,12 +11,14 @@ from sk_dim._formats import InputFormat
 from sk_dim._inputs import Scaling
 from sk_dim._net import InfomaxNet, seeded
 from sk_dim._validation import check_choice, check_integer, check_name, check_weights
-from sk_dim.augmentations import AUGMENTATIONS, Compose, crop, noise
+from sk_dim.augmentations import AUGMENTATIONS, Compose, crop, flip, natural, noise
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS, Features
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
+
+PATCH_MIN_SIDE = 16  # of images, below which the "patch" encoder has no room
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Design:
         return cls(
             fmt=fmt,
             n_components=check_integer("n_components", params["n_components"], 1),
-            encoder=_choose_encoder(params["encoder"], fmt.kind),
+            encoder=_choose_encoder(params["encoder"], fmt),
             critic=check_choice("critic", params["critic"], CRITICS),
             bound=check_choice("bound", params["bound"], BOUNDS),
             prior=prior,
@@ -74,6 +76,9 @@ class Design:
                     "encoder takes (input_shape, n_components) and must return a "
                     "torch.nn.Module."
                 )
+            if hasattr(encoder, "is_mirrored"):
+                is_flipped = any(view in (flip, natural) for view in self._views)
+                encoder.is_mirrored = is_flipped  # type: ignore[assignment]
             with torch.no_grad():
                 features = encoder.eval()(torch.zeros(2, *shape))
             features = _check_features(features, self.n_components)
@@ -84,6 +89,7 @@ class Design:
                 self.critic,
                 self.prior,
                 self.weights,
+                has_head=getattr(encoder, "needs_head", False),
             )
             if self.fmt.kind == "image":
                 # Faster on CPU and GPU; the type stubs of torch 2.13 lack this form.
@@ -106,15 +112,19 @@ class Design:
         ).initialize()
 
     @property
+    def _views(self) -> tuple[Callable | None, ...]:
+        """The augmentations that make a view, one after the other."""
+        augment = self.augment
+        return augment.augmentations if isinstance(augment, Compose) else (augment,)
+
+    @property
     def is_ours(self) -> bool:
         """Whether no part is the user's own."""
-        augment = self.augment
-        views = augment.augmentations if isinstance(augment, Compose) else (augment,)
         return (
             self.encoder in ENCODERS.values()
             and self.critic in CRITICS.values()
             and self.bound in BOUNDS.values()
-            and all(v is None or v in AUGMENTATIONS.values() for v in views)
+            and all(v is None or v in AUGMENTATIONS.values() for v in self._views)
         )
 
     def check_unchanged(self, other: Self) -> None:
@@ -129,15 +139,17 @@ class Design:
             )
 
 
-def _choose_encoder(encoder: Any, kind: str) -> Callable:
-    fitting = "mlp" if kind == "table" else "conv"
+def _choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
+    fitting = {"table": ["mlp"], "series": ["conv"], "image": ["conv"]}[fmt.kind]
+    if fmt.kind == "image" and min(fmt.shape[1:]) >= PATCH_MIN_SIDE:
+        fitting = ["patch", "conv"]
     build = check_choice(
-        "encoder", fitting if _is(encoder, "auto") else encoder, ENCODERS
+        "encoder", fitting[0] if _is(encoder, "auto") else encoder, ENCODERS
     )
-    if isinstance(encoder, str) and encoder not in ("auto", fitting):
+    if isinstance(encoder, str) and encoder not in ("auto", *fitting):
         raise ValueError(
-            f"encoder={encoder!r} cannot take samples of type {kind!r}; use "
-            "encoder='auto', or say with input_type and input_shape what X holds."
+            f"encoder={encoder!r} cannot take {fmt.kind} samples of shape {fmt.shape}; "
+            "use encoder='auto', or say with input_type and input_shape what X holds."
         )
     return build
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from sk_dim._formats import InputFormat, read_format, warn_if_pixels
 
 BLOCK_VALUES = 2**21  # values that statistics are summed over at a time
+SAMPLE_VALUES = 2**23  # values that a first layer is learnt from
 
 
 def check_rows(
@@ -72,6 +73,8 @@ class Rows:
         What the rows are.
     """
 
+    device = torch.device("cpu")
+
     def __init__(self, X: np.ndarray, fmt: InputFormat) -> None:
         self.X = X
         self.fmt = fmt
@@ -79,21 +82,71 @@ class Rows:
     def __len__(self) -> int:
         return len(self.X)
 
-    def take(self, rows: np.ndarray | slice) -> Tensor:
+    def take(self, rows: Tensor | slice) -> Tensor:
         """Return the samples of `rows`, channels first, as uint8, float32 or float64.
 
         Dtypes that float32 holds exactly become float32, all wider ones float64;
         uint8 stays, so that a batch travels to the device at a byte a value.
         """
-        batch = np.asarray(self.X[rows])
         if isinstance(rows, slice):
-            batch = batch.copy()  # a view of X, which torch must not be able to change
+            # Not a view of X, which torch must not be able to change.
+            batch = np.array(self.X[rows])
+        else:
+            batch = np.asarray(self.X[rows.numpy()])
         if batch.dtype.kind == "b":
             batch = batch.view(np.uint8)
         elif batch.dtype not in (np.uint8, np.float32):
             is_narrow = np.can_cast(batch.dtype, np.float32)
             batch = batch.astype(np.float32 if is_narrow else np.float64)
         return self.fmt.to_channels_first(torch.from_numpy(batch))
+
+    def draw(self, seed: int) -> Tensor:
+        """Draw up to 2,000 samples, fewer where they are large."""
+        n_most = max(64, min(2000, SAMPLE_VALUES // self.fmt.n_features))
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randperm(len(self), generator=generator)[:n_most]
+        return self.take(drawn.sort().values)
+
+    def to(self, device: torch.device) -> "Rows | ResidentRows":
+        """Return rows that lie on the device where they fit, else these."""
+        if device.type != "cuda" or not self._fits(device):
+            return self
+        return ResidentRows(self, device)
+
+    def _fits(self, device: torch.device) -> bool:
+        """Whether all rows take no more than a quarter of the memory that is free."""
+        one = self.take(slice(0, 1))
+        n_bytes = len(self) * one.numel() * one.element_size()
+        return n_bytes <= torch.cuda.mem_get_info(device)[0] / 4
+
+
+class ResidentRows:
+    """All rows on a device, from where batches are taken without the CPU.
+
+    Parameters
+    ----------
+    rows : Rows
+        Copied to the device in blocks, uint8 as such.
+    device : torch.device
+        Where to.
+    """
+
+    def __init__(self, rows: Rows, device: torch.device) -> None:
+        self.device = device
+        block = max(1, BLOCK_VALUES // rows.fmt.n_features)
+        first = rows.take(slice(0, 1))
+        self.samples = first.new_empty((len(rows), *first.shape[1:]), device=device)
+        for start in range(0, len(rows), block):
+            part = slice(start, start + block)
+            self.samples[part] = rows.take(part)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def take(self, rows: Tensor | slice) -> Tensor:
+        """Return the samples of `rows` as a new tensor on the device."""
+        samples = self.samples[rows]
+        return samples.clone() if isinstance(rows, slice) else samples
 
 
 class Scaling:
@@ -162,6 +215,7 @@ class Scaling:
     def __call__(self, batch: Tensor) -> Tensor:
         """Scale a batch as `Rows.take` gives it, to float32 on the device."""
         if batch.dtype == torch.float64:
-            return ((batch - self.mean) / self.std).float().to(self.device)
+            mean, std = self.mean.to(batch.device), self.std.to(batch.device)
+            return ((batch - mean) / std).float().to(self.device)
         batch = batch.to(self.device).float()
         return (batch - self._mean_on_device) / self._std_on_device

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from sk_dim._batches import HoldOut, SliceLoader, Source, count_held_out, n_batches
 from sk_dim._callbacks import StopAtTimeLimit
@@ -202,9 +203,13 @@ class InfomaxNet(NeuralNet):
             scaled = scaled.contiguous(memory_format=torch.channels_last)
         if self.augment is None:
             return [self.module_(scaled)]
-        views = [self.augment(scaled, generator) for _ in range(2)]
-        # One pass over both: half the calls, and batch statistics that views share.
-        features = self.module_(torch.cat(views))
+        # One pass over both views: half the calls, and they share batch statistics.
+        views = torch.cat([self.augment(scaled, generator) for _ in range(2)])
+        scale = getattr(self.module_, "view_scale", None)
+        if scale is not None:
+            sides = [round(scale * side) for side in views.shape[2:]]
+            views = interpolate(views, sides, mode="bilinear", antialias=True)
+        features = self.module_(views)
         halves = [
             (None, None) if part is None else part.split(len(batch))
             for part in features

@@ -88,6 +88,8 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
             check_augment(design.augment, scaling(rows.take(slice(0, 8))), seed)
         net = design.build(scaling, precision, seed)
         check_layer(self.output_layer, net.layer_shapes)
+        if hasattr(net.module_, "learn_first"):
+            net.module_.learn_first(scaling(rows.draw(seed)), seed)
         self._design = design
         self._can_resume = False
         self._install(net, [])
@@ -133,7 +135,7 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
                 context = self._init_callback_context(max_subtasks=n_epochs)
                 context.call_on_fit_task_begin(estimator=self, X=X)
                 callbacks.append(EpochTasks(self, context, X))
-            is_interrupted = net.train(rows, n_epochs, callbacks)
+            is_interrupted = net.train(rows.to(self.device_), n_epochs, callbacks)
         except BaseException:
             self._forget()
             raise

@@ -218,6 +218,8 @@ def noise(
 def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Crop, flip and color: the views for photographs of things.
 
+    The crop leaves at least three tenths of the area, and does not tilt.
+
     Parameters
     ----------
     batch : Tensor of shape (n, c, h, w) or (n, c, l)
@@ -235,7 +237,8 @@ def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
     >>> natural(torch.rand(4, 3, 32, 32)).shape
     torch.Size([4, 3, 32, 32])
     """
-    return color(flip(crop(batch, generator), generator), generator)
+    cropped = crop(batch, generator, min_area=0.3, max_angle=0.0)
+    return color(flip(cropped, generator), generator)
 
 
 @dataclass(frozen=True)

@@ -241,21 +241,32 @@ class ConcatCritic(nn.Module):
 
 
 class CosineCritic(nn.Module):
-    r"""Cosine similarity of global features of two views, over a temperature.
+    r"""Cosine of the global features of two views, behind a head if they need one.
 
-    Between two vectors of the same space nothing needs to be learnt to compare them.
+    What a head throws away is kept in the features before it. Features that come
+    straight from maps need it; those behind a trained linear layer have it in that.
 
     Parameters
     ----------
+    n_components : int
+        Size d of the global features.
+    has_head : bool, default=False
+        Whether to compare them behind a net with one hidden layer.
+    n_hidden : int, default=512
+        Units of that layer.
+    n_units : int, default=128
+        Dimensions of the space that the head maps to.
     temperature : float, default=0.5
         Divides the similarities.
 
     Notes
     -----
-    .. math:: T(x, y) = \frac{x^\top y}{\tau \, \|x\| \, \|y\|}
+    .. math:: T(x, y) = \frac{h(x)^\top h(y)}{\tau \, \|h(x)\| \, \|h(y)\|}
 
-    with the temperature :math:`\tau`. ``local`` is (n, d, 1): one location, and as many
-    channels as the global features have; ``negative`` is (n, n, 1).
+    with the temperature :math:`\tau` and the head h, or h(x) = x without one. `embed`
+    returns h(x) / |h(x)|, (n, u); forward takes as ``local`` that of one view as
+    (n, u, 1), one location, and as ``global_`` that of the other. ``negative`` is
+    (n, n, 1).
 
     References
     ----------
@@ -265,21 +276,43 @@ class CosineCritic(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> positive, negative = CosineCritic()(torch.eye(3).unsqueeze(2), torch.eye(3))
-    >>> positive[:, 0]
-    tensor([2., 2., 2.])
+    >>> critic = CosineCritic(n_components=16, has_head=True)
+    >>> a, b = critic.embed(torch.randn(3, 16)), critic.embed(torch.randn(3, 16))
+    >>> positive, negative = critic(a.unsqueeze(2), b)
+    >>> positive.shape, negative.shape, bool(positive.abs().max() <= 2)
+    (torch.Size([3, 1]), torch.Size([3, 3, 1]), True)
     """
 
-    def __init__(self, temperature: float = 0.5) -> None:
+    def __init__(
+        self,
+        n_components: int,
+        *,
+        has_head: bool = False,
+        n_hidden: int = 512,
+        n_units: int = 128,
+        temperature: float = 0.5,
+    ) -> None:
         super().__init__()
         self.temperature = temperature
+        self.head: nn.Module = nn.Identity()
+        if not has_head:
+            return
+        self.head = nn.Sequential(
+            nn.Linear(n_components, n_hidden, bias=False),
+            nn.BatchNorm1d(n_hidden),
+            nn.ReLU(),
+            nn.Linear(n_hidden, n_units, bias=False),
+            nn.BatchNorm1d(n_units, affine=False),
+        )
+
+    def embed(self, global_: Tensor) -> Tensor:
+        """Map global features (n, d) to unit vectors (n, u)."""
+        return normalize(self.head(global_).float(), dim=1)
 
     def forward(self, local: Tensor, global_: Tensor) -> tuple[Tensor, Tensor]:
-        """Score all pairs of the batch."""
-        local = normalize(local[:, :, 0].float(), dim=1)
-        global_ = normalize(global_.float(), dim=1)
+        """Score all pairs of the batch, both sides embedded."""
         with torch.autocast(global_.device.type, enabled=False):
-            scores = global_ @ local.T / self.temperature
+            scores = global_ @ local[:, :, 0].T / self.temperature
         return split_scores(scores.unsqueeze(2))
 
 

@@ -17,7 +17,7 @@ the other, and the global term is between the global features of the two.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class Objective(nn.Module):
         Distribution of the global features.
     weights : dict of float
         Under "local", "global" and "prior"; a term of weight 0 is not built.
+    has_head : bool, default=False
+        Whether the global features of two views are compared behind a head.
 
     Attributes
     ----------
@@ -84,6 +86,8 @@ class Objective(nn.Module):
         critic: Callable[[int, int], nn.Module],
         prior: str,
         weights: dict[str, float],
+        *,
+        has_head: bool = False,
     ) -> None:
         super().__init__()
         self.bound = bound
@@ -96,7 +100,7 @@ class Objective(nn.Module):
         if "global" in self.weights and n_views == 1:
             self.critics["global"] = critic(local[0].numel(), n_components)
         elif "global" in self.weights:
-            self.critics["global"] = CosineCritic()
+            self.critics["global"] = CosineCritic(n_components, has_head=has_head)
         self.prior = None
         if "prior" in self.weights:
             self.prior = PRIORS[prior](n_components, weights["prior"])
@@ -130,8 +134,14 @@ class Objective(nn.Module):
             local = self._sample_locations([locations(v) for v in views], generator)
             terms["local"] = self._bound("local", local, partners)
         if "global" in self.critics:
-            wholes = codes if len(views) == 2 else [view.local for view in views]
-            wholes = [whole.flatten(1).unsqueeze(2) for whole in wholes]
+            wholes = [view.local.flatten(1) for view in views]
+            if len(views) == 2:
+                # Both views in one pass through the head, for either direction.
+                critic = cast(CosineCritic, self.critics["global"])
+                both = critic.embed(torch.cat(codes))
+                wholes = list(both.chunk(2))
+                partners = wholes[::-1]
+            wholes = [whole.unsqueeze(2) for whole in wholes]
             terms["global"] = self._bound("global", wholes, partners)
         return terms
 

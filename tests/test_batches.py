@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +8,8 @@ from sk_dim._batches import HoldOut, RowSubset, SliceLoader, count_held_out
 
 class Numbers:
     """The rows 0, 1, 2, ..."""
+
+    device = torch.device("cpu")
 
     def __init__(self, n):
         self.values = torch.arange(n)
@@ -42,9 +43,9 @@ def test_each_epoch_has_its_own_order():
 
 
 def test_a_subset_takes_rows_of_the_whole():
-    subset = RowSubset(Numbers(10), np.array([2, 5, 9]))
+    subset = RowSubset(Numbers(10), torch.tensor([2, 5, 9]))
     assert subset.take(slice(1, 3)).tolist() == [5, 9]
-    assert subset.take(np.array([0, 2])).tolist() == [2, 9]
+    assert subset.take(torch.tensor([0, 2])).tolist() == [2, 9]
 
 
 @given(n=st.integers(10, 200), fraction=st.floats(0.2, 0.7))

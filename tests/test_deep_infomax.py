@@ -18,7 +18,7 @@ from sk_dim import DeepInfomaxTransformer
 from sk_dim.critics import DotCritic
 from sk_dim.encoders import ConvEncoder, Features
 
-QUICK = {"max_iter": 2, "random_state": 0}
+QUICK = {"max_iter": 2, "n_components": 64, "random_state": 0}
 
 
 def quick(**params):
@@ -100,6 +100,7 @@ def test_training_raises_the_bound(digits):
             )
         },
         {"augment": lambda batch, generator: batch.flip(2)},
+        {"n_components": 3},
     ],
     ids=str,
 )
@@ -193,6 +194,30 @@ def test_data_frames_keep_their_names(digits):
         estimator.transform(X.rename(columns={"a": "z"}))
     nested = digits[0][:50].tolist()
     assert quick().fit(nested).input_shape_ == (1, 8, 8)
+
+
+def test_colour_images_have_equal_features_in_the_mirror_where_views_are_flipped():
+    X = np.random.default_rng(0).integers(0, 256, (40, 18, 20, 3), dtype=np.uint8)
+    mirrored = X[:, :, ::-1]
+    natural = quick(augment="natural").fit(X)
+    Z, Z_mirrored = natural.transform(X), natural.transform(mirrored)
+    np.testing.assert_allclose(Z, Z_mirrored, atol=1e-4)
+    maps, maps_mirrored = (natural.features(a)["conv"] for a in (X, mirrored))
+    np.testing.assert_allclose(maps, maps_mirrored[..., ::-1], atol=1e-4)
+    plain = quick().fit(X)
+    assert np.abs(plain.transform(X) - plain.transform(mirrored)).max() > 0.1
+    loaded = pickle.loads(pickle.dumps(natural))
+    np.testing.assert_array_equal(loaded.transform(X), Z)
+
+
+def test_the_first_layer_is_learnt_from_the_training_images_and_not_trained():
+    X = np.random.default_rng(0).random((30, 16, 16))
+    filters = [
+        quick(max_iter=n, random_state=seed).fit(X).encoder_.patches.filters
+        for n, seed in ((1, 0), (3, 0), (1, 1))
+    ]
+    assert torch.equal(filters[0], filters[1])
+    assert not torch.equal(filters[0], filters[2])
 
 
 def test_series(digits):

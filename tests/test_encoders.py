@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sk_dim.encoders import ConvEncoder, Features, MLPEncoder
+from sk_dim.encoders import ConvEncoder, Features, MLPEncoder, PatchEncoder
 
 
 def n_parameters(module):
@@ -35,6 +35,43 @@ def test_images_of_any_size(n_channels, height, width):
     assert features.global_.shape == (2, 7)
     assert 1 < features.local[0, 0].numel() <= 64
     assert n_parameters(encoder) < 10_000_000
+
+
+@settings(max_examples=15)
+@given(
+    n_channels=st.integers(1, 5), height=st.integers(16, 80), width=st.integers(16, 80)
+)
+def test_patches_of_images_of_any_size(n_channels, height, width):
+    shape = (n_channels, height, width)
+    encoder = PatchEncoder(shape, 7, n_filters=8).eval()
+    for scale in (1.0, encoder.view_scale):
+        sides = [round(scale * side) for side in shape[1:]]
+        features = encoder(torch.rand(2, n_channels, *sides))
+        assert features.global_.shape == (2, 7)
+        assert 1 < features.local[0, 0].numel() <= 64
+        assert features.conv[0, 0].numel() < 64
+    assert n_parameters(encoder) < 10_000_000
+
+
+@pytest.mark.parametrize("shape", [(3, 256, 256), (4, 16, 256), (1, 255, 31)])
+def test_patches_of_large_images(shape):
+    encoder = PatchEncoder(shape, 1024).eval()
+    encoder.learn_first(torch.rand(3, *shape), seed=0)
+    assert n_parameters(encoder) < 10_000_000
+    features = encoder(torch.rand(1, *shape))
+    assert features.global_.shape == (1, 1024)
+    assert features.global_.isfinite().all()
+
+
+def test_fewer_components_are_a_projection_to_orthonormal_axes():
+    torch.manual_seed(0)
+    encoder = PatchEncoder((1, 16, 16), 100).eval()
+    product = encoder.projection @ encoder.projection.T
+    torch.testing.assert_close(product, torch.eye(100), atol=1e-5, rtol=0)
+    assert PatchEncoder((1, 16, 16), 1024).projection is None
+    features = encoder(torch.rand(2, 1, 16, 16))
+    own = features.hidden[:, -1024:]
+    torch.testing.assert_close(features.global_, own @ encoder.projection.T)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +118,8 @@ def test_a_local_feature_of_a_table_depends_on_its_subset_only():
 
 
 @pytest.mark.parametrize(
-    ("encoder", "shape"), [(ConvEncoder, (1, 9, 12)), (MLPEncoder, (9,))]
+    ("encoder", "shape"),
+    [(ConvEncoder, (1, 9, 12)), (MLPEncoder, (9,)), (PatchEncoder, (1, 19, 22))],
 )
 def test_in_evaluation_a_sample_does_not_depend_on_its_batch(encoder, shape):
     encoder = encoder(shape, 4).eval()

@@ -12,7 +12,7 @@ PACKAGE = Path(sk_dim.__file__).parent
 # An import goes from a higher layer to a lower one, never up and never sideways.
 LAYERS = {
     "bounds": 0,
-    "encoders": 0,
+    "patches": 0,
     "priors": 0,
     "augmentations": 0,
     "datasets": 0,
@@ -21,6 +21,7 @@ LAYERS = {
     "_callbacks": 0,
     "_baselines": 0,
     "_formats": 1,
+    "encoders": 1,
     "critics": 1,
     "objective": 2,
     "_inputs": 2,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sk_dim._formats import InputFormat
-from sk_dim._inputs import Rows, Scaling
+from sk_dim._inputs import ResidentRows, Rows, Scaling
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def table(X):
 )
 def test_batches_have_a_dtype_that_holds_the_values(dtype, expected):
     X = np.array([[0, 1], [1, 1], [1, 0]]).astype(dtype)
-    batch = table(X).take(np.array([2, 0]))
+    batch = table(X).take(torch.tensor([2, 0]))
     assert batch.dtype == expected
     assert batch.tolist() == [[1, 0], [0, 1]]
 
@@ -43,7 +43,7 @@ def test_batches_have_a_dtype_that_holds_the_values(dtype, expected):
 def test_batches_share_no_memory_with_read_only_data():
     X = np.arange(6, dtype=np.float32).reshape(3, 2)
     X.flags.writeable = False
-    for rows in (slice(0, 2), np.array([0, 1])):
+    for rows in (slice(0, 2), torch.tensor([0, 1])):
         table(X).take(rows).zero_()
     assert X.tolist() == [[0, 1], [2, 3], [4, 5]]
 
@@ -52,7 +52,7 @@ def test_a_memory_map_is_read_by_the_batch(tmp_path):
     path = tmp_path / "X.npy"
     np.save(path, np.arange(24, dtype=np.uint8).reshape(4, 2, 3))
     X = np.load(path, mmap_mode="r")
-    batch = Rows(X, InputFormat("image", (2, 3))).take(np.array([1, 3]))
+    batch = Rows(X, InputFormat("image", (2, 3))).take(torch.tensor([1, 3]))
     assert batch.shape == (2, 1, 2, 3)
     assert batch[0, 0, 0].tolist() == [6, 7, 8]
 
@@ -123,3 +123,30 @@ def test_values_too_large_to_be_squared():
     X = np.array([[1e200], [-1e200]])
     with pytest.raises(ValueError, match="too large to be scaled"):
         Scaling.learn(table(X), CPU)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
+def test_resident_rows_are_those_of_the_array(dtype, monkeypatch):
+    monkeypatch.setattr("sk_dim._inputs.BLOCK_VALUES", 50)  # copied in blocks of two
+    X = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 1)).astype(dtype)
+    rows = Rows(X, InputFormat("image", (4, 5, 1), channel_axis=2))
+    resident = ResidentRows(rows, CPU)
+    assert len(resident) == 9
+    for part in (slice(2, 5), torch.tensor([8, 0, 3])):
+        assert torch.equal(resident.take(part), rows.take(part))
+        assert resident.take(part).dtype == rows.take(part).dtype
+        resident.take(part).zero_()
+    assert torch.equal(resident.take(slice(0, 9)), rows.take(slice(0, 9)))
+
+
+def test_on_the_cpu_rows_stay_where_they_are():
+    rows = table(np.zeros((3, 2)))
+    assert rows.to(CPU) is rows
+
+
+def test_a_drawn_sample_is_of_different_rows_and_bounded():
+    X = np.arange(3000)[:, None]
+    drawn = table(X).draw(seed=0)[:, 0]
+    assert len(drawn) == len(drawn.unique()) == 2000
+    assert not torch.equal(drawn, table(X).draw(seed=1)[:, 0])
+    assert len(table(np.zeros((200, 2**17), dtype=np.uint8)).draw(0)) == 64

@@ -19,7 +19,8 @@ def _no_earlier_interrupt(monkeypatch):
 
 
 def quick(**params):
-    return DeepInfomaxTransformer(**({"max_iter": 2, "random_state": 0} | params))
+    defaults = {"max_iter": 2, "n_components": 64, "random_state": 0}
+    return DeepInfomaxTransformer(**(defaults | params))
 
 
 # Schedule

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sk_dim.bounds import BOUNDS, infonce
+from sk_dim.bounds import BOUNDS, infonce, split_scores
 from sk_dim.critics import CRITICS, ConcatCritic, DotCritic
 from sk_dim.encoders import Features
 from sk_dim.objective import Objective, locations
@@ -48,13 +48,32 @@ def test_local_term_of_one_view_is_that_of_the_paper():
 
 
 @torch.no_grad()
+def test_a_head_has_the_global_term_compare_what_it_makes():
+    torch.manual_seed(0)
+    weights = {"local": 0.0, "global": 1.0, "prior": 0.0}
+    objective = Objective(
+        draw_features(), 2, infonce, DotCritic, "uniform", weights, has_head=True
+    )
+    a, b = draw_features(seed=1), draw_features(seed=2)
+    critic = objective.critics["global"]
+    # Batch statistics of the head are over both views.
+    both = critic.head(torch.cat([a.global_, b.global_]))
+    x, y = torch.nn.functional.normalize(both, dim=1).chunk(2)
+    scores = x @ y.T / critic.temperature
+    expected = 0.5 * sum(
+        infonce(*split_scores(s.unsqueeze(2))) for s in (scores, scores.T)
+    )
+    torch.testing.assert_close(objective([a, b], None)["global"], expected)
+
+
+@torch.no_grad()
 def test_global_term_is_between_global_features_or_with_the_whole_map():
     a, b = draw_features(seed=1), draw_features(seed=2)
-    two = build(**{"global": 1.0})
+    two = build(**{"global": 1.0}).eval()
     critic = two.critics["global"]
+    x, y = critic.embed(a.global_), critic.embed(b.global_)
     expected = 0.5 * (
-        infonce(*critic(a.global_.unsqueeze(2), b.global_))
-        + infonce(*critic(b.global_.unsqueeze(2), a.global_))
+        infonce(*critic(x.unsqueeze(2), y)) + infonce(*critic(y.unsqueeze(2), x))
     )
     torch.testing.assert_close(two([a, b], None)["global"], expected)
     one = build(n_views=1, **{"global": 1.0})

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from sk_dim.patches import FLOOR, THRESHOLD, PatchFilters
+
+
+def test_responses_are_those_of_single_patches():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 16, 16)
+    patches = PatchFilters((3, 16, 16), n_filters=4)
+    patches.learn(images, seed=0)
+    maps = patches(images)
+    assert maps.shape == (2, 8, 4, 4)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    for row, column in [(0, 0), (1, 3), (2, 1)]:
+        above, below = torch.zeros(2, 4), torch.zeros(2, 4)
+        for down in (0, 1):
+            for right in (0, 1):
+                top, left = 2 * (2 * row + down), 2 * (2 * column + right)
+                patch = padded[:, :, top : top + 6, left : left + 6].flatten(1)
+                contrast = (patch.var(1, correction=0) + FLOOR).sqrt()
+                centred = patch - patch.mean(1, keepdim=True)
+                response = centred @ patches.filters.flatten(1).T / contrast[:, None]
+                above += (response - THRESHOLD).relu() / 4
+                below += (-response - THRESHOLD).relu() / 4
+        expected = torch.cat([above, below], dim=1)
+        torch.testing.assert_close(
+            maps[:, :, row, column], expected, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_filters_find_the_edges_that_the_images_are_made_of():
+    # Images of vertical steps: filters must vary across, not along them.
+    generator = torch.Generator().manual_seed(0)
+    position = torch.randint(3, 21, (400, 1, 1, 1), generator=generator)
+    images = (torch.arange(24) > position).float().expand(400, 1, 24, 24)
+    images = images + 0.01 * torch.randn(400, 1, 24, 24, generator=generator)
+    patches = PatchFilters((1, 24, 24), n_filters=8)
+    patches.learn(images / images.std(), seed=0)
+    filters = patches.filters[:, 0]
+    # Many patches have no step in them and their centroids are noise; not these.
+    energy = [filters.diff(dim=axis).square().mean(dim=(1, 2)) for axis in (1, 2)]
+    assert (energy[1] > 3 * energy[0]).sum() >= 2
+
+
+def test_brightness_and_contrast_of_a_strong_image_hardly_matter():
+    torch.manual_seed(0)
+    images = 10 * torch.randn(5, 3, 32, 32)
+    patches = PatchFilters((3, 32, 32), n_filters=8)
+    patches.learn(images, seed=0)
+    inner = (..., slice(1, -1), slice(1, -1))  # where no patch sees the padding
+    torch.testing.assert_close(
+        patches(2 * images + 7)[inner], patches(images)[inner], atol=0.02, rtol=0.02
+    )
+
+
+def test_the_same_seed_gives_the_same_filters():
+    images = torch.randn(30, 1, 20, 20, generator=torch.Generator().manual_seed(1))
+    a, b, c = (PatchFilters((1, 20, 20), n_filters=8) for _ in range(3))
+    for patches, seed in ((a, 0), (b, 0), (c, 1)):
+        patches.learn(images, seed)
+    assert torch.equal(a.filters, b.filters)
+    assert not torch.equal(a.filters, c.filters)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(2, 1, 16, 16), torch.rand(1, 1, 16, 16)]
+)
+def test_too_few_and_flat_patches_leave_finite_filters(images):
+    patches = PatchFilters((1, 16, 16), n_filters=64)
+    patches.learn(images, seed=0)
+    assert patches.filters.isfinite().all()
+    assert patches(images).isfinite().all()
+
+
+def test_gradients_reach_the_images():
+    images = torch.randn(2, 1, 16, 16, requires_grad=True)
+    PatchFilters((1, 16, 16), n_filters=8)(images).sum().backward()
+    assert images.grad.abs().sum() > 0
