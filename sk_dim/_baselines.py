@@ -14,6 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+MANY_VALUES = 2**20  # from which on a linear model gains by a second thread
+
 
 class PatchKMeans(TransformerMixin, BaseEstimator):
     """Patch k-means: whitened patches, triangle activation, sums over quadrants.
@@ -132,8 +134,8 @@ def probe(
     accuracies = []
     for draw in range(1 if n_labels is None else n_draws):
         rows = draw_rows(y, n_labels, seed, draw)
-        # Problems so small are solved ten times faster by one thread than by two.
-        with threadpool_limits(1):
+        # Small problems are solved ten times faster by one thread than by two.
+        with threadpool_limits(1 if Z[rows].size < MANY_VALUES else None):
             if best_C is None:
                 best_C = _choose_C(Z[rows], y[rows], n_folds=min(3, n_labels or 3))
             model = _linear(best_C).fit(Z[rows], y[rows])

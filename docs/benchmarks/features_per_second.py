@@ -83,7 +83,7 @@ def decode(files, offsets, n):
     )
 
 
-def methods(name, budgets, seed):
+def methods(name, budgets, paper_budgets, seed):
     """Names, budgets and functions from training images to a transform."""
 
     def pca(train):
@@ -107,7 +107,12 @@ def methods(name, budgets, seed):
         for augment in views:
             label = "Deep InfoMax" + (f", {augment}" if augment != "auto" else "")
             yield label, seconds, partial(dim, max_time=seconds, augment=augment)
+        label = "the global term alone (SimCLR's)"
+        params = {"max_time": seconds, "augment": views[-1], "local_weight": 0.0}
+        yield label, seconds, partial(dim, **params)
+    for seconds in paper_budgets:
         paper = {
+            "encoder": "conv",
             "critic": partial(DotCritic, n_units=2048, n_locations=None),
             "augment": None,
             "learning_rate": 1e-4,
@@ -126,6 +131,9 @@ def main():
     parser.add_argument("--n-train", type=int, default=5000)
     parser.add_argument("--n-test", type=int, default=2000)
     parser.add_argument("--budgets", type=float, nargs="+", default=[3, 10, 30])
+    parser.add_argument(
+        "--paper", type=float, nargs="*", default=[], help="budgets of its recipe"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", help="only methods whose names begin so")
     parser.add_argument("--json", help="file for the figures")
@@ -139,7 +147,7 @@ def main():
     print(f"{'':26}{'100':>8}{'1,000':>8}{'all':>8}{'seconds':>9}{'width':>7}{'MB':>7}")
     rows = []
     for seed in args.seeds:
-        for name, budget, fit in methods(args.data, args.budgets, seed):
+        for name, budget, fit in methods(args.data, args.budgets, args.paper, seed):
             if args.only and not name.startswith(args.only):
                 continue
             start = time.perf_counter()

@@ -54,6 +54,8 @@ def run(make, factor, views, seed, params):
 def report(make, factors, views, args):
     print(f"\n{'':22}" + "".join(f"{factor:>13}" for factor in factors))
     params = {} if args.max_time is None else {"max_time": args.max_time}
+    if args.views:
+        views = [view for view in views if str(view) in args.views]
     columns = [
         [run(make, factor, views, seed, params) for seed in args.seeds]
         for factor in factors
@@ -72,6 +74,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--max-time", type=float, help="seconds a fit")
     parser.add_argument("--only", choices=["images", "series"])
+    parser.add_argument("--views", nargs="+", help="these alone, 'None' for no view")
     args = parser.parse_args()
     start = time.perf_counter()
     print(
