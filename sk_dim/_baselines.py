@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-MANY_VALUES = 2**20  # from which on a linear model gains by a second thread
+MANY_VALUES = 2**22  # from which on a linear model gains by a second thread
 
 
 class PatchKMeans(TransformerMixin, BaseEstimator):

@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import torch
+from torch.nn.functional import interpolate
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim.encoders import Features
@@ -28,6 +29,7 @@ def hand_loop(estimator, X, n_epochs):
     mean, std = net.scaling.mean.float(), net.scaling.std.float()
     generator = torch.Generator().manual_seed(0)
     encoder.train(), objective.train()
+    scale = getattr(encoder, "view_scale", None)
     n_batches = round(len(X) / estimator.batch_size)
     for _ in range(n_epochs):
         for rows in torch.randperm(len(X), generator=generator).tensor_split(n_batches):
@@ -38,6 +40,9 @@ def hand_loop(estimator, X, n_epochs):
                 views = [encoder(batch)]
             else:
                 both = torch.cat([augment(batch, generator) for _ in range(2)])
+                if scale is not None:
+                    sides = [round(scale * side) for side in both.shape[2:]]
+                    both = interpolate(both, sides, mode="bilinear", antialias=True)
                 parts = [
                     (None, None) if part is None else part.split(len(batch))
                     for part in encoder(both)
