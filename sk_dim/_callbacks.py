@@ -12,17 +12,6 @@ from typing import Any
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn before 1.9
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stand in where scikit-learn has no callbacks."""
-
-    def with_callbacks(method):  # type: ignore[no-redef]
-        """Stand in where scikit-learn has no callbacks."""
-        return method
-
 
 class EpochReport(Callback):
     """Print a line an epoch: terms, throughput, time left.

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.callback import with_callbacks
 from sklearn.utils import Tags
 
 from sk_dim._batches import SliceLoader
-from sk_dim._callbacks import with_callbacks
 from sk_dim._net import auto_epochs
 from sk_dim._net_holder import NetHolder
 from sk_dim._validation import check_integer, check_layer, check_real

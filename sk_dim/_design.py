@@ -78,6 +78,7 @@ class Design:
                 )
             if hasattr(encoder, "is_mirrored"):
                 is_flipped = any(view in (flip, natural) for view in self._views)
+                # To mypy every attribute of a module is a tensor or a module.
                 encoder.is_mirrored = is_flipped  # type: ignore[assignment]
             with torch.no_grad():
                 features = encoder.eval()(torch.zeros(2, *shape))

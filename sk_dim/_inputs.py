@@ -163,7 +163,7 @@ class Scaling:
     -----
     Means and variances are summed in float64, one block of rows at a time. Values that
     never vary are only centred. Batches of uint8 and float32 are scaled on the device;
-    float64 is centred before it leaves the CPU, so that large offsets (time stamps,
+    float64 is centred in float64, so that large offsets (time stamps,
     say) do not eat the digits that vary.
     """
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sk_dim._batches import SliceLoader, count_held_out
 from sk_dim._callbacks import (
-    CallbackSupportMixin,
     EpochReport,
     EpochTasks,
     copy_callbacks,
@@ -131,7 +131,7 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
         context = None
         n_before = len(net.history)
         try:
-            if start is not None and hasattr(self, "_init_callback_context"):
+            if start is not None:
                 context = self._init_callback_context(max_subtasks=n_epochs)
                 context.call_on_fit_task_begin(estimator=self, X=X)
                 callbacks.append(EpochTasks(self, context, X))

@@ -103,9 +103,7 @@ class PatchFilters(nn.Module):
         filters = _normalise(torch.from_numpy(centroids)) @ whitening
         filters -= filters.mean(dim=1, keepdim=True)
         spread = (patches @ filters.T).std(correction=0)
-        if (
-            spread > 0
-        ):  # else all patches are flat, and whatever the filters are is fine
+        if spread > 0:  # else all patches are flat, and any filters will do
             self.filters.copy_((filters / spread).view_as(self.filters))
 
     def _draw_patches(self, batch: Tensor, seed: int) -> Tensor:
