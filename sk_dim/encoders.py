@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sk_dim._layers import ColumnConv, Residual, quadrant_means
 from sk_dim.patches import PatchFilters
 
 __all__ = ["ENCODERS", "ConvEncoder", "Features", "MLPEncoder", "PatchEncoder"]
@@ -185,18 +186,6 @@ class ConvEncoder(nn.Module):
         return Features(self.global_(hidden), hidden, maps[-1], maps[self.local_stage])
 
 
-class _Residual(nn.Module):
-    """Add to a map what a net on each location finds."""
-
-    def __init__(self, n_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(n_channels, n_channels, 1, bias=False)
-        self.norm = nn.BatchNorm2d(n_channels)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        return (batch + self.norm(self.conv(batch))).relu()
-
-
 class PatchEncoder(nn.Module):
     """Convolutional encoder of images whose first layer is learnt from their patches.
 
@@ -274,16 +263,15 @@ class PatchEncoder(nn.Module):
             n_out = n_channels if is_last else 256
             self.stages.append(
                 nn.Sequential(
-                    nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False),
+                    ColumnConv(n_in, n_out, 3, stride, padding=1, bias=False),
                     nn.BatchNorm2d(n_out),
                     nn.ReLU(),
-                    _Residual(n_out),
+                    Residual(n_out),
                 )
             )
             n_in = n_out
             if height * width > 64:  # the local features are the next map at least
                 self.local_stage += 1
-        self.pool = nn.AdaptiveAvgPool2d(2)
         self.norm = nn.BatchNorm1d(4 * n_channels, affine=False)
         projection = None
         if n_components < 4 * n_channels:
@@ -326,7 +314,7 @@ class PatchEncoder(nn.Module):
 
     def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
         """Return the means of the first and the last map in each quadrant."""
-        return [self.pool(each).flatten(1).float() for each in (maps[0], maps[-1])]
+        return [quadrant_means(each) for each in (maps[0], maps[-1])]
 
     def _maps(self, batch: Tensor) -> list[Tensor]:
         """Return the map of patches and those of the stages."""

@@ -12,6 +12,7 @@ PACKAGE = Path(sk_dim.__file__).parent
 # An import goes from a higher layer to a lower one, never up and never sideways.
 LAYERS = {
     "bounds": 0,
+    "_layers": 0,
     "patches": 0,
     "priors": 0,
     "augmentations": 0,

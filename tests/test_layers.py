@@ -1,0 +1,60 @@
+"""Layers as matrix products: what torch's own layers compute."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from sk_dim._layers import ColumnConv, Residual, quadrant_means
+
+
+@settings(max_examples=20)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    seed=st.integers(0, 100),
+)
+def test_columns_give_what_a_convolution_gives(height, width, stride, seed):
+    torch.manual_seed(seed)
+    ours = ColumnConv(3, 5, 3, stride, padding=1, bias=False).double()
+    theirs = nn.Conv2d(3, 5, 3, stride, padding=1, bias=False).double()
+    theirs.load_state_dict(ours.state_dict())
+    batch = torch.randn(2, 3, height, width, dtype=torch.double)
+    outputs = [conv(batch) for conv in (ours, theirs)]
+    weighting = torch.randn_like(outputs[0])
+    for output in outputs:
+        (output * weighting).sum().backward()
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+def test_inputs_that_are_trained_get_their_gradient():
+    conv = ColumnConv(3, 5, 3, padding=1, bias=False).double()
+    batch = torch.randn(2, 3, 4, 4, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(conv, batch)
+
+
+def test_residual_is_a_net_on_each_location():
+    residual = Residual(3).eval()
+    batch = torch.randn(2, 3, 4, 5)
+    whole = residual(batch)
+    for i in range(4):
+        for j in range(5):
+            one = residual(batch[:, :, i : i + 1, j : j + 1])[:, :, 0, 0]
+            torch.testing.assert_close(whole[:, :, i, j], one)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 3), (5, 7), (1, 2)])
+def test_quadrant_means_are_adaptive_pooling(shape):
+    maps = torch.randn(2, 3, *shape, requires_grad=True)
+    expected = adaptive_avg_pool2d(maps, 2).flatten(1)
+    torch.testing.assert_close(quadrant_means(maps), expected)
+    weighting = torch.randn_like(expected)
+    gradients = [
+        torch.autograd.grad((output * weighting).sum(), maps)[0]
+        for output in (quadrant_means(maps), adaptive_avg_pool2d(maps, 2).flatten(1))
+    ]
+    torch.testing.assert_close(*gradients)
