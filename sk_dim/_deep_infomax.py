@@ -77,11 +77,12 @@ class DeepInfomaxTransformer(
         deviation of the noise in units of that of the features.
     prior : {"uniform", "normal", "noise"}, default="uniform"
         Distribution that the global features are brought to, see :mod:`sk_dim.priors`.
-    augment : {"auto", "crop", "flip", "color", "noise", "natural"}, tuple of these, \
-            None or callable, default="auto"
+    augment : {"auto", "crop", "flip", "color", "noise", "corrupt", "natural"}, \
+            tuple of these, None or callable, default="auto"
         How the two views of each sample are made, see :mod:`sk_dim.augmentations`.
         "auto" is ``("crop", "noise")`` for images, which keeps colour and what is left
-        and right, and makes no views of tables and series; "natural" is crop, flip and
+        and right, "corrupt" for tables, which forgets what only one column tells of,
+        and makes no views of series; "natural" is crop, flip and
         color, for photographs: it forgets what is left and right and where, and the
         "patch" encoder then gives mirror images equal features. None is the paper's
         form with one view; a callable is ``augment(batch, generator) -> batch``.

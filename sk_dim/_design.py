@@ -11,13 +11,22 @@ from sk_dim._formats import InputFormat
 from sk_dim._inputs import Scaling
 from sk_dim._net import InfomaxNet, seeded
 from sk_dim._validation import check_choice, check_integer, check_name, check_weights
-from sk_dim.augmentations import AUGMENTATIONS, Compose, crop, flip, natural, noise
+from sk_dim.augmentations import (
+    AUGMENTATIONS,
+    Compose,
+    corrupt,
+    crop,
+    flip,
+    natural,
+    noise,
+)
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS, Features
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
 
+TABLE_VIEWS = ("corrupt", "noise")
 PATCH_MIN_SIDE = 16  # of images, below which the "patch" encoder has no room
 
 
@@ -159,6 +168,8 @@ def _choose_augment(augment: Any, kind: str) -> Callable | None:
     if augment is None:
         return None
     if _is(augment, "auto"):
+        if kind == "table":
+            return corrupt
         return Compose((crop, noise)) if kind == "image" else None
     if isinstance(augment, tuple | list):
         if not augment:
@@ -171,10 +182,11 @@ def _choose_augment(augment: Any, kind: str) -> Callable | None:
 
 def _choose_one_augment(augment: Any, kind: str) -> Callable:
     chosen = check_choice("augment", augment, AUGMENTATIONS)
-    if isinstance(augment, str) and kind == "table":
+    if isinstance(augment, str) and kind == "table" and augment not in TABLE_VIEWS:
         raise ValueError(
             f"augment={augment!r} makes views of images and series, not of tables; use "
-            "None or a callable, or say with input_shape that the rows are images."
+            f"{', '.join(map(repr, TABLE_VIEWS))}, None or a callable, or say with "
+            "input_shape that the rows are images."
         )
     return chosen
 

@@ -52,18 +52,18 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
         self, rows: Rows, compute: Callable[[Features], dict[str, Tensor]]
     ) -> dict[str, np.ndarray]:
         """Join what is computed of the features of every batch, by its names."""
-        arrays: dict[str, np.ndarray] = {}
+        # Tensors, because torch copies with all threads and numpy with one.
+        joined: dict[str, Tensor] = {}
         start = 0
         with torch.inference_mode():
             for batch in SliceLoader(rows, INFERENCE_BATCH_SIZE):
                 part = slice(start, start + len(batch))
                 start += len(batch)
                 for name, values in compute(self.net_.evaluation_step(batch)).items():
-                    if name not in arrays:
-                        shape = (len(rows), *values.shape[1:])
-                        arrays[name] = np.empty(shape, dtype=np.float32)
-                    arrays[name][part] = values.float().cpu().numpy()
-        return arrays
+                    if name not in joined:
+                        joined[name] = torch.empty(len(rows), *values.shape[1:])
+                    joined[name][part] = values
+        return {name: values.numpy() for name, values in joined.items()}
 
     def _prepare(self, X: ArrayLike, *, is_new: bool) -> Rows:
         """Check all that is given and build the net if it is new, before training."""

@@ -1,14 +1,14 @@
 """Augmentations: a batch to a random view of it.
 
 An augmentation is a function ``augment(batch, generator) -> batch``. The batch is
-scaled, float32, channels first, ``(n, c, h, w)`` or ``(n, c, l)``; the view has its
-shape, dtype and device. Each sample gets its own random draw, all of them in
-whole-batch tensor operations.
+scaled, float32, channels first, ``(n, c, h, w)`` or ``(n, c, l)``, or ``(n, d)`` rows
+of a table; the view has its shape, dtype and device. Each sample gets its own random
+draw, all of them in whole-batch tensor operations.
 
 Views decide what survives: what differs between two views of a sample is what the
 encoder learns to forget. A crop changes place, size and tilt, a flip left and right
 (the direction of time in a series), a colour change hue and brightness, noise the
-finest detail.
+finest detail, corruption what a single value says that no other one does.
 
 This module imports nothing of its own package.
 """
@@ -21,7 +21,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-__all__ = ["AUGMENTATIONS", "Compose", "color", "crop", "flip", "natural", "noise"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Compose",
+    "color",
+    "corrupt",
+    "crop",
+    "flip",
+    "natural",
+    "noise",
+]
 
 
 def _draw(
@@ -191,7 +200,7 @@ def noise(
 
     Parameters
     ----------
-    batch : Tensor of shape (n, c, h, w) or (n, c, l)
+    batch : Tensor of shape (n, ...)
         Samples, scaled.
     generator : torch.Generator, default=None
         On the device of the batch.
@@ -213,6 +222,46 @@ def noise(
         batch.shape, generator=generator, device=batch.device, dtype=batch.dtype
     )
     return batch + std * added
+
+
+def corrupt(
+    batch: Tensor, generator: torch.Generator | None = None, *, share: float = 0.4
+) -> Tensor:
+    """Replace values at random by those that other samples have in the same place.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, ...)
+        Samples, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+    share : float, default=0.4
+        Probability of each value to be replaced.
+
+    Returns
+    -------
+    Tensor of the shape, dtype and device of `batch`
+        Every column keeps its distribution; what ties columns together is what two
+        views of a row have in common.
+
+    References
+    ----------
+    D. Bahri, H. Jiang, Y. Tay, D. Metzler (2022). SCARF: Self-Supervised Contrastive
+    Learning using Random Feature Corruption. arXiv:2106.15147.
+
+    Examples
+    --------
+    >>> import torch
+    >>> corrupt(torch.rand(4, 30)).shape
+    torch.Size([4, 30])
+    """
+    others = torch.randint(
+        len(batch), batch.shape, generator=generator, device=batch.device
+    )
+    is_replaced = (
+        torch.rand(batch.shape, generator=generator, device=batch.device) < share
+    )
+    return torch.where(is_replaced, batch.gather(0, others), batch)
 
 
 def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -270,6 +319,7 @@ AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "crop": crop,
     "flip": flip,
     "color": color,
+    "corrupt": corrupt,
     "natural": natural,
     "noise": noise,
 }

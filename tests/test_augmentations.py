@@ -3,7 +3,15 @@ import functools
 import pytest
 import torch
 
-from sk_dim.augmentations import AUGMENTATIONS, Compose, color, crop, flip, natural
+from sk_dim.augmentations import (
+    AUGMENTATIONS,
+    Compose,
+    color,
+    corrupt,
+    crop,
+    flip,
+    natural,
+)
 
 
 def generator(seed=0):
@@ -36,7 +44,8 @@ def test_views_repeat_with_the_generator_and_leave_the_global_one_alone(augment,
 
 def test_each_sample_gets_its_own_draw(augment):
     batch = torch.randn(1, 3, 16, 16, generator=generator()).repeat(20, 1, 1, 1)
-    views = augment(batch, generator())
+    batch[10:] += 1  # for corruption, which exchanges values between samples
+    views = augment(batch, generator())[:10]
     assert len({tuple(view.flatten().tolist()) for view in views}) >= 2
 
 
@@ -115,6 +124,16 @@ def test_no_color_change_at_strength_zero_but_for_greyed_samples():
     assert 0.7 < is_same.float().mean() < 0.9
     greyed = view[~is_same]
     torch.testing.assert_close(greyed[:, 0], greyed[:, 1])
+
+
+def test_corruption_takes_values_of_other_samples_in_the_same_place():
+    batch = torch.randn(300, 20, generator=generator())
+    view = corrupt(batch, generator(), share=0.3)
+    is_kept = view == batch
+    assert 0.68 < is_kept.float().mean() < 0.73
+    for column, seen in zip(batch.T, view.T, strict=True):
+        assert set(seen.tolist()) <= set(column.tolist())
+    assert torch.equal(corrupt(batch, generator(), share=0.0), batch)
 
 
 def test_natural_is_crop_then_flip_then_color():

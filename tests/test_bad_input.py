@@ -89,7 +89,7 @@ def test_complex():
         ({"encoder": "resnet"}, r"encoder='resnet' is not known; .*'conv', 'mlp', 'patch', or a"),
         ({"encoder": "conv"}, r"encoder='conv' cannot take table samples of shape \(12,\)"),
         ({"prior": "gamma"}, r"prior='gamma' is not known; .*'noise', 'normal', 'uni"),
-        ({"augment": "zoom"}, r"augment='zoom' is not known; .*'color', 'crop', 'flip'"),
+        ({"augment": "zoom"}, r"augment='zoom' is not known; .*'color', 'corrupt', 'crop'"),
         ({"augment": ()}, r"augment=\(\) makes no views; use augment=None"),
         ({"augment": "crop"}, r"augment='crop' makes views of images and series"),
         ({"output_layer": "top"}, r"output_layer='top' is not a layer .*'global', 'hid"),

