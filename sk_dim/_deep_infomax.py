@@ -82,10 +82,10 @@ class DeepInfomaxTransformer(
         How the two views of each sample are made, see :mod:`sk_dim.augmentations`.
         "auto" is ``("crop", "noise")`` for images, which keeps colour and what is left
         and right, "corrupt" for tables, which forgets what only one column tells of,
-        and makes no views of series; "natural" is crop, flip and
-        color, for photographs: it forgets what is left and right and where, and the
-        "patch" encoder then gives mirror images equal features. None is the paper's
-        form with one view; a callable is ``augment(batch, generator) -> batch``.
+        and makes no views of series; "natural" is crop, flip and color, for
+        photographs: it forgets what is left and right and where, and the "patch"
+        encoder then gives mirror images equal features. None is the paper's form with
+        one view; a callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" takes fewer the more rows there are.
     max_time : float, default=None

