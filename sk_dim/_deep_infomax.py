@@ -37,8 +37,10 @@ class DeepInfomaxTransformer(
 
     Parameters
     ----------
-    n_components : int, default=1024
-        Size of the global features, which are what `transform` returns by default.
+    n_components : int, default=None
+        Size of the global features, which are what `transform` returns by default. None
+        takes the whole last map of the "patch" encoder, 4,096 for images of 32x32, and
+        1,024 with other encoders.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" takes X of two axes without `input_shape` for a table,
         of four axes for images, of three axes for grey images where both sides are at
@@ -173,7 +175,7 @@ class DeepInfomaxTransformer(
 
     def __init__(
         self,
-        n_components: int = 1024,
+        n_components: int | None = None,
         *,
         input_type: str = "auto",
         input_shape: Sequence[int] | None = None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -27,6 +28,7 @@ from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
 
 TABLE_VIEWS = ("corrupt", "noise")
+N_COMPONENTS = 1024  # where neither the user nor the encoder says
 PATCH_MIN_SIDE = 16  # of images, below which the "patch" encoder has no room
 
 
@@ -58,10 +60,11 @@ class Design:
                 "prior='noise' acts through the local and the global term, and both "
                 "their weights are zero; make one of them positive."
             )
+        encoder = _choose_encoder(params["encoder"], fmt)
         return cls(
             fmt=fmt,
-            n_components=check_integer("n_components", params["n_components"], 1),
-            encoder=_choose_encoder(params["encoder"], fmt),
+            n_components=_choose_width(params["n_components"], encoder, fmt),
+            encoder=encoder,
             critic=check_choice("critic", params["critic"], CRITICS),
             bound=check_choice("bound", params["bound"], BOUNDS),
             prior=prior,
@@ -164,6 +167,15 @@ def _choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
     return build
 
 
+def _choose_width(n_components: Any, encoder: Callable, fmt: InputFormat) -> int:
+    if n_components is not None:
+        return check_integer("n_components", n_components, 1)
+    while isinstance(encoder, partial):
+        encoder = encoder.func
+    full_width = getattr(encoder, "full_width", None)
+    return N_COMPONENTS if full_width is None else full_width(fmt.shape)
+
+
 def _choose_augment(augment: Any, kind: str) -> Callable | None:
     if augment is None:
         return None
@@ -202,7 +214,7 @@ def _check_features(features: Any, n_components: int) -> Features:
         "its forward must return Features(global_, hidden, conv, local) with global_ "
         "(n, n_components) and local (n, channels, ...), see sk_dim.encoders"
     )
-    if not isinstance(features, tuple) or len(features) != 4:
+    if not isinstance(features, tuple) or len(features) not in (4, 5):
         raise TypeError(f"the encoder returned {type(features).__name__}; {expected}.")
     features = Features(*features)
     if tuple(features.global_.shape) != (2, n_components) or features.local.ndim < 2:

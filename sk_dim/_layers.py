@@ -1,4 +1,4 @@
-"""Layers for small maps of images, as matrix products.
+"""Layers for small maps, as matrix products, and how many of them to build.
 
 On a CPU, torch takes longer for the gradient of a convolution's weights, for a 1x1
 convolution and for adaptive pooling than for the matrix products that equal them.
@@ -47,10 +47,51 @@ class Residual(nn.Module):
         return (batch + self.norm(found)).relu()
 
 
-def quadrant_means(maps: Tensor) -> Tensor:
-    """Pool maps (n, c, h, w) to their mean in each quadrant, (n, 4 c)."""
+def grid_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pool maps (n, c, h, w) to their means over a grid of parts, (n, c * parts)."""
+    if maps.shape[2:] == size:
+        return maps.flatten(1).float()
     n_locations = maps[0, 0].numel()
     units = torch.eye(n_locations, device=maps.device, dtype=maps.dtype)
-    shares = adaptive_avg_pool2d(units.view(n_locations, *maps.shape[2:]), 2)
+    shares = adaptive_avg_pool2d(units.view(n_locations, *maps.shape[2:]), size)
     means = maps.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2) @ shares.flatten(1)
     return means.flatten(1).float()
+
+
+def plan_halvings(
+    height: int, width: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Plan stages, one at least, until a map is less than 8 long: sides and strides.
+
+    Sides of less than 6 are kept.
+    """
+    sides: list[tuple[int, int]] = []
+    strides: list[tuple[int, int]] = []
+    while not sides or max(height, width) >= 8:
+        strides.append((2 if height >= 6 else 1, 2 if width >= 6 else 1))
+        height, width = -(-height // strides[-1][0]), -(-width // strides[-1][1])
+        sides.append((height, width))
+    return sides, strides
+
+
+def plan_convs(shape: tuple[int, ...], n_channels: int, cap: int) -> list[dict]:
+    """Plan the convolutions that bring every side of `shape` down to 4 to 7."""
+    stages: list[dict] = []
+    sides = shape
+    width = n_channels
+    while max(sides) >= 8 or len(stages) < 2:
+        # Where an input is too small to be halved twice, full resolution comes first,
+        # at half the width since it costs four times as much.
+        is_full_size = not stages and max(sides) < 16
+        strides = [1 if is_full_size or side < 8 else 2 for side in sides]
+        stages.append(
+            {
+                "width": n_channels // 2 if is_full_size else width,
+                # Kernel 4 and stride 2 halve a side, kernel 3 and stride 1 keep it.
+                "kernel_size": tuple(2 + stride for stride in strides),
+                "stride": tuple(strides),
+            }
+        )
+        width = width if is_full_size else min(2 * width, cap)
+        sides = tuple(s // stride for s, stride in zip(sides, strides, strict=True))
+    return stages

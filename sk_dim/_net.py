@@ -248,7 +248,7 @@ class InfomaxNet(NeuralNet):
         self.optimizer_.step()
         if self.criterion_.has_adversary:
             self.adversary_optimizer_.zero_grad(set_to_none=True)
-            codes = torch.cat([view.global_ for view in step["y_pred"]])
+            codes = torch.cat([view.code for view in step["y_pred"]])
             prior = self.criterion_.prior
             prior.discriminator_loss(codes, self.generator).backward()
             self.adversary_optimizer_.step()

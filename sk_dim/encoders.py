@@ -8,6 +8,7 @@ What else an encoder may have:
 
 - a method ``learn_first(batch, seed)``: before its training it gets a scaled batch of
   the training samples, to choose weights that suit them;
+- ``full_width(input_shape)``, a static method: how many components it has by default;
 - ``needs_head``: whether the global term of two views is to compare the global features
   behind a head, as it should where they come straight from a map;
 - ``view_scale``: the factor by which images are made smaller for training on two views;
@@ -21,9 +22,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from sk_dim._layers import ColumnConv, Residual, quadrant_means
-from sk_dim.patches import PatchFilters
+from sk_dim._layers import ColumnConv, Residual, grid_means, plan_convs, plan_halvings
+from sk_dim.patches import PatchFilters, map_sides
 
 __all__ = ["ENCODERS", "ConvEncoder", "Features", "MLPEncoder", "PatchEncoder"]
 
@@ -45,6 +47,9 @@ class Features(NamedTuple):
         The last map before the axes of location are flattened away.
     local : Tensor of shape (n, c, ...)
         One vector of c channels a location, the locations on one or more axes.
+    summary : Tensor of shape (n, k) or None, default=None
+        What critics and prior are given in place of the global features, where it is
+        less and follows from them. None gives them the global features.
 
     Examples
     --------
@@ -58,34 +63,17 @@ class Features(NamedTuple):
     hidden: Tensor | None
     conv: Tensor | None
     local: Tensor
+    summary: Tensor | None = None
+
+    @property
+    def code(self) -> Tensor:
+        """What critics and prior are given: the summary, or the global features."""
+        return self.global_ if self.summary is None else self.summary
 
     def layers(self) -> dict[str, Tensor]:
         """Those layers that there are, by the names that users give them."""
-        named = zip(LAYERS, self, strict=True)
+        named = zip(LAYERS, self[:-1], strict=True)
         return {name: layer for name, layer in named if layer is not None}
-
-
-def _conv_stages(shape: tuple[int, ...], n_channels: int, cap: int) -> list[dict]:
-    """Plan the convolutions that bring every side of `shape` down to 4 to 7."""
-    stages: list[dict] = []
-    sides = shape
-    width = n_channels
-    while max(sides) >= 8 or len(stages) < 2:
-        # Where an input is too small to be halved twice, full resolution comes first,
-        # at half the width since it costs four times as much.
-        is_full_size = not stages and max(sides) < 16
-        strides = [1 if is_full_size or side < 8 else 2 for side in sides]
-        stages.append(
-            {
-                "width": n_channels // 2 if is_full_size else width,
-                # Kernel 4 and stride 2 halve a side, kernel 3 and stride 1 keep it.
-                "kernel_size": tuple(2 + stride for stride in strides),
-                "stride": tuple(strides),
-            }
-        )
-        width = width if is_full_size else min(2 * width, cap)
-        sides = tuple(s // stride for s, stride in zip(sides, strides, strict=True))
-    return stages
 
 
 class ConvEncoder(nn.Module):
@@ -138,7 +126,7 @@ class ConvEncoder(nn.Module):
         conv_class = (nn.Conv1d, nn.Conv2d)[len(sides) - 1]
         norm_class = (nn.BatchNorm1d, nn.BatchNorm2d)[len(sides) - 1]
         self.stages = nn.ModuleList()
-        for stage in _conv_stages(tuple(sides), n_channels, cap=256):
+        for stage in plan_convs(tuple(sides), n_channels, cap=256):
             width = stage.pop("width")
             conv = conv_class(n_in, width, padding=1, bias=False, **stage)
             self.stages.append(nn.Sequential(conv, norm_class(width), nn.ReLU()))
@@ -192,17 +180,16 @@ class PatchEncoder(nn.Module):
     On two CPU cores, most of the time of a convolutional net goes into training its
     first layers, to find what clustering finds in a second. Here the first layer is
     :class:`sk_dim.patches.PatchFilters`, convolutions above it halve each side of the
-    map until it is 4 to 7 long, and the global features are the mean of the last map in
-    each quadrant, standardised. On 32x32 colour images it trains on some four times as
-    many samples a second as :class:`ConvEncoder`.
+    map until it is 4 to 7 long, and the global features are the last map itself, its
+    channels standardised. On 32x32 colour images it trains on some four times as many
+    samples a second as :class:`ConvEncoder`.
 
     Parameters
     ----------
     input_shape : tuple of int
         ``(channels, height, width)``, both sides at least 16.
     n_components : int
-        Size of the global features; the last map has a quarter as many channels, but at
-        least 256.
+        Size of the global features.
     n_filters : int, default=64
         Patch filters.
     view_scale : float, default=0.75
@@ -212,10 +199,14 @@ class PatchEncoder(nn.Module):
 
     Notes
     -----
-    With fewer components than quadrants have channels, 1024, a fixed random projection
-    to orthonormal axes follows: a trained one forgets more than it. Where views are
-    flipped, features in evaluation are the mean of those of an image and of its mirror
-    image, which are then equal.
+    `full_width` components are 256 channels at 4x4 locations, to which larger maps are
+    averaged. With fewer components a fixed random projection to orthonormal axes
+    follows, for more there are more channels. What critics compare are the means in
+    each quadrant: where in it a thing was, differs between views.
+
+    Where views are flipped, features in evaluation are the mean of those of an image,
+    shifted by half the step between patches to either end of a diagonal, and of its
+    mirror image, which are then equal.
 
     References
     ----------
@@ -228,10 +219,12 @@ class PatchEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> encoder = PatchEncoder((3, 32, 32), n_components=1024)
+    >>> n_components = PatchEncoder.full_width((3, 32, 32))
+    >>> encoder = PatchEncoder((3, 32, 32), n_components)
     >>> encoder.learn_first(torch.randn(20, 3, 32, 32), seed=0)
-    >>> encoder.eval()(torch.randn(2, 3, 32, 32)).conv.shape
-    torch.Size([2, 256, 4, 4])
+    >>> features = encoder.eval()(torch.randn(2, 3, 32, 32))
+    >>> features.global_.shape, features.conv.shape
+    (torch.Size([2, 4096]), torch.Size([2, 256, 4, 4]))
     """
 
     projection: Tensor | None
@@ -249,18 +242,13 @@ class PatchEncoder(nn.Module):
         self.needs_head = True
         self.is_mirrored = False
         self.patches = PatchFilters(input_shape, n_filters)
-        n_channels = max(256, math.ceil(n_components / 4))
-        with torch.no_grad():
-            height, width = self.patches(torch.zeros(1, *input_shape)).shape[2:]
+        sides, strides = plan_halvings(*map_sides(input_shape))
+        self.grid = _grid(sides[-1])
+        n_channels = max(256, math.ceil(n_components / math.prod(self.grid)))
         self.stages = nn.ModuleList()
-        self.local_stage = 0
         n_in = 2 * n_filters
-        is_last = False
-        while not is_last:
-            stride = (2 if height >= 6 else 1, 2 if width >= 6 else 1)
-            height, width = -(-height // stride[0]), -(-width // stride[1])
-            is_last = max(height, width) < 8
-            n_out = n_channels if is_last else 256
+        widths = [256] * (len(strides) - 1) + [n_channels]
+        for n_out, stride in zip(widths, strides, strict=True):
             self.stages.append(
                 nn.Sequential(
                     ColumnConv(n_in, n_out, 3, stride, padding=1, bias=False),
@@ -270,14 +258,20 @@ class PatchEncoder(nn.Module):
                 )
             )
             n_in = n_out
-            if height * width > 64:  # the local features are the next map at least
-                self.local_stage += 1
-        self.norm = nn.BatchNorm1d(4 * n_channels, affine=False)
+        # The local features are the first map of at most 64 locations.
+        self.local_stage = sum(math.prod(each) > 64 for each in sides)
+        self.norm = nn.BatchNorm2d(n_channels, affine=False)
+        n_values = n_channels * math.prod(self.grid)
         projection = None
-        if n_components < 4 * n_channels:
-            projection = torch.empty(n_components, 4 * n_channels)
+        if n_components < n_values:
+            projection = torch.empty(n_components, n_values)
             nn.init.orthogonal_(projection)
         self.register_buffer("projection", projection)
+
+    @staticmethod
+    def full_width(input_shape: tuple[int, ...]) -> int:
+        """Values of the last map, 256 channels at up to 4x4 locations."""
+        return 256 * math.prod(_grid(plan_halvings(*map_sides(input_shape))[0][-1]))
 
     def learn_first(self, batch: Tensor, seed: int) -> None:
         """Learn the patch filters from scaled images.
@@ -293,28 +287,47 @@ class PatchEncoder(nn.Module):
 
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
-        maps = self._maps(batch)
-        pooled = self._pooled(maps)
         if self.is_mirrored and not self.training:
-            mirrored = self._maps(batch.flip(-1))
-            # Invariant features, maps that turn with the image.
-            pooled = [
-                _mean(*pair)
-                for pair in zip(pooled, self._pooled(mirrored), strict=True)
-            ]
-            maps = [
-                _mean(m, other.flip(-1))
-                for m, other in zip(maps, mirrored, strict=True)
-            ]
-        global_ = self.norm(pooled[1])
-        hidden = torch.cat([pooled[0], global_], dim=1)
-        if self.projection is not None:
-            global_ = global_ @ self.projection.T
-        return Features(global_, hidden, maps[-1], maps[1 + self.local_stage])
+            maps, pooled = self._mean_of_versions(batch)
+        else:
+            maps = self._maps(batch)
+            pooled = self._pooled(maps)
+        first, last, summary = pooled
+        hidden = torch.cat([first, last], dim=1)
+        global_ = last if self.projection is None else last @ self.projection.T
+        return Features(global_, hidden, maps[-1], maps[1 + self.local_stage], summary)
+
+    def _mean_of_versions(self, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Average maps and their means over shifted images and mirror images.
+
+        Mirror images have the same versions, and with it equal means; maps turn with
+        the image. The shifts see what falls between the patches.
+        """
+        down, right = (stride // 2 for stride in self.patches.stride)
+        height, width = batch.shape[2:]
+        padded = pad(batch, (right, right, down, down), mode="replicate")
+        all_maps, all_pooled = [], []
+        for top, left, is_flipped in (
+            (0, 0, False),
+            (2 * down, 2 * right, False),
+            (0, 2 * right, True),
+            (2 * down, 0, True),
+        ):
+            version = padded[:, :, top : top + height, left : left + width]
+            maps = self._maps(version.flip(-1) if is_flipped else version)
+            all_pooled.append(self._pooled(maps))
+            all_maps.append([m.flip(-1) for m in maps] if is_flipped else maps)
+        return _means(all_maps), _means(all_pooled)
 
     def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return the means of the first and the last map in each quadrant."""
-        return [quadrant_means(each) for each in (maps[0], maps[-1])]
+        """Return means of the first map, the last one, and means of that."""
+        last = self.norm(maps[-1])
+        quadrants = (2, 2)
+        return [
+            grid_means(maps[0], quadrants),
+            grid_means(last, self.grid),
+            grid_means(last, quadrants),
+        ]
 
     def _maps(self, batch: Tensor) -> list[Tensor]:
         """Return the map of patches and those of the stages."""
@@ -324,8 +337,13 @@ class PatchEncoder(nn.Module):
         return maps
 
 
-def _mean(a: Tensor, b: Tensor) -> Tensor:
-    return (a + b) / 2
+def _grid(sides: tuple[int, int]) -> tuple[int, int]:
+    """Parts of a map whose means are features: at most 4x4."""
+    return min(sides[0], 4), min(sides[1], 4)
+
+
+def _means(versions: list[list[Tensor]]) -> list[Tensor]:
+    return [torch.stack(each).mean(dim=0) for each in zip(*versions, strict=True)]
 
 
 class MLPEncoder(nn.Module):

@@ -92,7 +92,7 @@ class Objective(nn.Module):
         super().__init__()
         self.bound = bound
         self.weights = {name: weight for name, weight in weights.items() if weight > 0}
-        n_components = features.global_.shape[1]
+        n_components = features.code.shape[1]
         local = locations(features)
         self.critics = nn.ModuleDict()
         if "local" in self.weights:
@@ -123,7 +123,7 @@ class Objective(nn.Module):
             In nats, larger is better, under the names of the weights.
         """
         terms: dict[str, Tensor] = {}
-        codes = [view.global_ for view in views]
+        codes = [view.code for view in views]
         if self.prior is not None:
             matched = [self.prior(code, generator) for code in codes]
             codes = [code for code, _ in matched]
@@ -208,8 +208,8 @@ class Objective(nn.Module):
     def _codes(self, features: Features) -> Tensor:
         """Return the global features as the critics see them."""
         if self.prior is None:
-            return features.global_
-        return self.prior(features.global_, None)[0]
+            return features.code
+        return self.prior(features.code, None)[0]
 
     def _sample_locations(
         self, local: list[Tensor], generator: torch.Generator | None

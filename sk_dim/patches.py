@@ -13,7 +13,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, unfold
 
-__all__ = ["PatchFilters"]
+__all__ = ["PatchFilters", "map_sides"]
 
 N_PATCHES = 20_000  # that the filters are learnt from
 FLOOR = 0.1  # variance of a patch below which its contrast is not blown up
@@ -128,6 +128,18 @@ class PatchFilters(nn.Module):
         return np.concatenate(
             [centroids, self.filters[:n_missing].cpu().flatten(1).numpy()]
         )
+
+
+def map_sides(input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Compute the sides of the map that `PatchFilters` make of images ``(c, h, w)``.
+
+    Examples
+    --------
+    >>> map_sides((3, 32, 32))
+    (8, 8)
+    """
+    height, width = input_shape[1:]
+    return height // _stride(height) // 2, width // _stride(width) // 2
 
 
 def _stride(side: int) -> int:

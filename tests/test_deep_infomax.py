@@ -16,7 +16,7 @@ from sklearn.base import clone
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim.critics import DotCritic
-from sk_dim.encoders import ConvEncoder, Features
+from sk_dim.encoders import ConvEncoder, Features, PatchEncoder
 
 QUICK = {"max_iter": 2, "n_components": 64, "random_state": 0}
 
@@ -110,6 +110,24 @@ def test_choices_train_and_transform(params, digits):
     assert Z.shape == (100, estimator.n_components)
     assert np.isfinite(Z).all()
     assert Z.std(axis=0).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "encoder", "width"),
+    [
+        ((16, 16), "auto", 4096),
+        ((16, 16), "conv", 1024),
+        ((16, 16), functools.partial(PatchEncoder, n_filters=8), 4096),
+        ((16, 16), ConvEncoder, 1024),
+        ((8, 8), "auto", 1024),
+        ((5,), "auto", 1024),
+    ],
+)
+def test_without_n_components_the_encoder_says_how_wide_it_is(shape, encoder, width):
+    X = np.random.default_rng(0).normal(size=(10, *shape))
+    estimator = quick(n_components=None, encoder=encoder, max_iter=1).fit(X)
+    assert estimator.transform(X).shape == (10, width)
+    assert len(estimator.get_feature_names_out()) == width
 
 
 def test_two_rows_are_enough():

@@ -55,11 +55,13 @@ def test_patches_of_images_of_any_size(n_channels, height, width):
 
 @pytest.mark.parametrize("shape", [(3, 256, 256), (4, 16, 256), (1, 255, 31)])
 def test_patches_of_large_images(shape):
-    encoder = PatchEncoder(shape, 1024).eval()
+    width = PatchEncoder.full_width(shape)
+    encoder = PatchEncoder(shape, width).eval()
     encoder.learn_first(torch.rand(3, *shape), seed=0)
     assert n_parameters(encoder) < 10_000_000
     features = encoder(torch.rand(1, *shape))
-    assert features.global_.shape == (1, 1024)
+    assert features.global_.shape == (1, width)
+    assert width <= 4096
     assert features.global_.isfinite().all()
 
 
@@ -68,10 +70,28 @@ def test_fewer_components_are_a_projection_to_orthonormal_axes():
     encoder = PatchEncoder((1, 16, 16), 100).eval()
     product = encoder.projection @ encoder.projection.T
     torch.testing.assert_close(product, torch.eye(100), atol=1e-5, rtol=0)
-    assert PatchEncoder((1, 16, 16), 1024).projection is None
+    full = PatchEncoder.full_width((1, 16, 16))
+    assert PatchEncoder((1, 16, 16), full).projection is None
     features = encoder(torch.rand(2, 1, 16, 16))
-    own = features.hidden[:, -1024:]
+    own = features.hidden[:, -full:]
     torch.testing.assert_close(features.global_, own @ encoder.projection.T)
+
+
+def test_global_features_are_the_standardised_map_and_critics_see_its_quadrants():
+    encoder = PatchEncoder((1, 32, 32), PatchEncoder.full_width((1, 32, 32))).eval()
+    encoder.norm.running_mean.uniform_(-1, 1)
+    encoder.norm.running_var.uniform_(1, 2)
+    features = encoder(torch.rand(2, 1, 32, 32))
+    mean, var = (
+        buffer.view(-1, 1, 1)
+        for buffer in (encoder.norm.running_mean, encoder.norm.running_var)
+    )
+    standardised = (features.conv - mean) / (var + encoder.norm.eps).sqrt()
+    torch.testing.assert_close(features.global_, standardised.flatten(1))
+    corner = standardised[:, :, :2, :2].mean(dim=(2, 3))
+    assert features.summary.shape == (2, 1024)
+    torch.testing.assert_close(features.summary[:, ::4], corner)
+    assert features.code is features.summary
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sk_dim._layers import ColumnConv, Residual, quadrant_means
+from sk_dim._layers import ColumnConv, Residual, grid_means
 
 
 @settings(max_examples=20)
@@ -48,13 +48,17 @@ def test_residual_is_a_net_on_each_location():
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (3, 3), (5, 7), (1, 2)])
-def test_quadrant_means_are_adaptive_pooling(shape):
+@pytest.mark.parametrize("size", [(2, 2), (4, 4), (3, 1)])
+def test_means_over_a_grid_are_adaptive_pooling(shape, size):
     maps = torch.randn(2, 3, *shape, requires_grad=True)
-    expected = adaptive_avg_pool2d(maps, 2).flatten(1)
-    torch.testing.assert_close(quadrant_means(maps), expected)
+    expected = adaptive_avg_pool2d(maps, size).flatten(1)
+    torch.testing.assert_close(grid_means(maps, size), expected)
     weighting = torch.randn_like(expected)
     gradients = [
         torch.autograd.grad((output * weighting).sum(), maps)[0]
-        for output in (quadrant_means(maps), adaptive_avg_pool2d(maps, 2).flatten(1))
+        for output in (
+            grid_means(maps, size),
+            adaptive_avg_pool2d(maps, size).flatten(1),
+        )
     ]
     torch.testing.assert_close(*gradients)
