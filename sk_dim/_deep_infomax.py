@@ -86,8 +86,9 @@ class DeepInfomaxTransformer(
         and right, "corrupt" for tables, which forgets what only one column tells of,
         and makes no views of series; "natural" is crop, flip and color, for
         photographs: it forgets what is left and right and where, and the "patch"
-        encoder then gives mirror images equal features. None is the paper's form with
-        one view; a callable is ``augment(batch, generator) -> batch``.
+        encoder then gives mirror images equal features, for which it takes four passes
+        in `transform` in place of one. None is the paper's form with one view; a
+        callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" takes fewer the more rows there are.
     max_time : float, default=None

@@ -94,6 +94,16 @@ def test_global_features_are_the_standardised_map_and_critics_see_its_quadrants(
     assert features.code is features.summary
 
 
+def test_where_views_are_flipped_features_are_means_over_shifts_and_mirror_images():
+    encoder = PatchEncoder((1, 16, 16), 4096).eval()
+    images = torch.nn.functional.pad(torch.rand(2, 1, 10, 10), (3, 3, 3, 3))
+    versions = [images.roll((by, by), (2, 3)) for by in (-1, 1)]
+    versions += [images.roll((by, -by), (2, 3)).flip(-1) for by in (-1, 1)]
+    features = torch.stack([encoder(version).global_ for version in versions])
+    encoder.is_mirrored = True
+    torch.testing.assert_close(encoder(images).global_, features.mean(dim=0))
+
+
 @pytest.mark.parametrize(
     "shape", [(3, 256, 256), (4, 8, 256), (1, 255, 31), (3, 56, 56), (1, 120, 120)]
 )

@@ -67,6 +67,24 @@ def test_a_head_has_the_global_term_compare_what_it_makes():
 
 
 @torch.no_grad()
+def test_a_summary_takes_the_place_of_wide_global_features():
+    views = [draw_features(seed=seed) for seed in (1, 2)]
+    wide = [
+        view._replace(global_=torch.randn(6, 99), summary=view.global_)
+        for view in views
+    ]
+    for n_views in (1, 2):
+        objective = build(n_views=n_views, **WEIGHTS).eval()
+        terms = [objective(each[:n_views], None) for each in (views, wide)]
+        assert terms[0].keys() == WEIGHTS.keys()
+        torch.testing.assert_close(*terms)
+    torch.testing.assert_close(
+        objective.local_scores(views[0]), objective.local_scores(wide[0])
+    )
+    Objective(wide[0], 2, infonce, DotCritic, "uniform", WEIGHTS)(wide, None)
+
+
+@torch.no_grad()
 def test_global_term_is_between_global_features_or_with_the_whole_map():
     a, b = draw_features(seed=1), draw_features(seed=2)
     two = build(**{"global": 1.0}).eval()

@@ -9,7 +9,7 @@ from sk_dim.priors import AdversarialPrior, NoisePrior, normal, uniform
 def match(sign, draw, squash=None, n_steps=250):
     """Move free codes by the prior term; `sign` -1 is the wrong way round."""
     torch.manual_seed(0)
-    codes = torch.nn.Parameter(3 + 0.3 * torch.randn(256, 2))
+    codes = torch.nn.Parameter(3 + 0.3 * torch.randn(128, 2))
     prior = AdversarialPrior(2, draw, squash)
     optimizer = torch.optim.Adam([codes], lr=0.03)
     adversary = torch.optim.Adam(prior.parameters(), lr=1e-3, betas=(0.5, 0.999))

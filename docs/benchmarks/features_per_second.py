@@ -52,8 +52,8 @@ STEPS = (
     ("+ two views", ("augment",)),
     ("+ global term of weight 2", ("global_weight",)),
     ("+ no prior", ("prior_weight",)),
-    ("+ 1,024 components", ("n_components",)),
-    ("+ the patch encoder", ("encoder",)),
+    ("+ 1,024 components in place of 64", ("n_components",)),
+    ("+ the patch encoder, 4,096 components", ("encoder",)),
 )
 
 
@@ -113,8 +113,9 @@ def vicreg(train, seed, seconds, **params):
     ).fit(train)
     net, rows = fitted.net_, torch.from_numpy(train)
     torch.manual_seed(seed)
+    n_codes = net.criterion_.critics["local"].global_.first.in_features
     expander = nn.Sequential(
-        nn.Linear(fitted.n_components, 512, bias=False),
+        nn.Linear(n_codes, 512, bias=False),
         nn.BatchNorm1d(512),
         nn.ReLU(),
         nn.Linear(512, 512),
@@ -127,7 +128,7 @@ def vicreg(train, seed, seconds, **params):
         batch = rows[torch.randint(len(rows), (fitted.batch_size,))]
         # Channels first: from colour images, or from grey ones.
         batch = batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch.unsqueeze(1)
-        a, b = (expander(v.global_) for v in net.make_views(batch, net.generator))
+        a, b = (expander(v.code) for v in net.make_views(batch, net.generator))
         loss = 25 * (a - b).square().mean()
         for z in (a, b):
             centred = z - z.mean(0)
