@@ -39,7 +39,7 @@ class DeepInfomaxTransformer(
     ----------
     n_components : int, default=None
         Size of the global features, which are what `transform` returns by default. None
-        takes the whole last map of the "patch" encoder, 4,096 for images of 32x32, and
+        takes all that the "patch" encoder has, 2,304 for most sizes of images, and
         1,024 with other encoders.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" takes X of two axes without `input_shape` for a table,

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import adaptive_max_pool2d, pad
 
 from sk_dim._layers import ColumnConv, Residual, grid_means, plan_convs, plan_halvings
 from sk_dim.patches import PatchFilters, map_sides
@@ -180,9 +180,9 @@ class PatchEncoder(nn.Module):
     On two CPU cores, most of the time of a convolutional net goes into training its
     first layers, to find what clustering finds in a second. Here the first layer is
     :class:`sk_dim.patches.PatchFilters`, convolutions above it halve each side of the
-    map until it is 4 to 7 long, and the global features are the last map itself, its
-    channels standardised. On 32x32 colour images it trains on some four times as many
-    samples a second as :class:`ConvEncoder`.
+    map until it is 4 to 7 long, and the global features are the largest values of the
+    last map in overlapping windows, its channels standardised. On 32x32 colour images
+    it trains on some four times as many samples a second as :class:`ConvEncoder`.
 
     Parameters
     ----------
@@ -199,10 +199,10 @@ class PatchEncoder(nn.Module):
 
     Notes
     -----
-    `full_width` components are 256 channels at 4x4 locations, to which larger maps are
-    averaged. With fewer components a fixed random projection to orthonormal axes
-    follows, for more there are more channels. What critics compare are the means in
-    each quadrant: where in it a thing was, differs between views.
+    `full_width` components are 256 channels in 3x3 windows. With fewer components a
+    fixed random projection to orthonormal axes follows, for more there are more
+    channels. What critics compare are the means in each quadrant: where in it a thing
+    was, differs between views.
 
     Where views are flipped, features in evaluation are the mean of those of an image,
     shifted by half the step between patches to either end of a diagonal, and of its
@@ -224,7 +224,7 @@ class PatchEncoder(nn.Module):
     >>> encoder.learn_first(torch.randn(20, 3, 32, 32), seed=0)
     >>> features = encoder.eval()(torch.randn(2, 3, 32, 32))
     >>> features.global_.shape, features.conv.shape
-    (torch.Size([2, 4096]), torch.Size([2, 256, 4, 4]))
+    (torch.Size([2, 2304]), torch.Size([2, 256, 4, 4]))
     """
 
     projection: Tensor | None
@@ -270,7 +270,7 @@ class PatchEncoder(nn.Module):
 
     @staticmethod
     def full_width(input_shape: tuple[int, ...]) -> int:
-        """Values of the last map, 256 channels at up to 4x4 locations."""
+        """Values of 256 channels in up to 3x3 windows of the last map."""
         return 256 * math.prod(_grid(plan_halvings(*map_sides(input_shape))[0][-1]))
 
     def learn_first(self, batch: Tensor, seed: int) -> None:
@@ -298,10 +298,10 @@ class PatchEncoder(nn.Module):
         return Features(global_, hidden, maps[-1], maps[1 + self.local_stage], summary)
 
     def _mean_of_versions(self, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Average maps and their means over shifted images and mirror images.
+        """Average maps and what is made of them over shifted images and mirror images.
 
-        Mirror images have the same versions, and with it equal means; maps turn with
-        the image. The shifts see what falls between the patches.
+        Mirror images have the same versions, and with it equal features; maps turn
+        with the image. The shifts see what falls between the patches.
         """
         down, right = (stride // 2 for stride in self.patches.stride)
         height, width = batch.shape[2:]
@@ -320,12 +320,12 @@ class PatchEncoder(nn.Module):
         return _means(all_maps), _means(all_pooled)
 
     def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return means of the first map, the last one, and means of that."""
+        """Return means of the first map, largest values of the last, and its means."""
         last = self.norm(maps[-1])
         quadrants = (2, 2)
         return [
             grid_means(maps[0], quadrants),
-            grid_means(last, self.grid),
+            adaptive_max_pool2d(last, self.grid).flatten(1).float(),
             grid_means(last, quadrants),
         ]
 
@@ -338,8 +338,8 @@ class PatchEncoder(nn.Module):
 
 
 def _grid(sides: tuple[int, int]) -> tuple[int, int]:
-    """Parts of a map whose means are features: at most 4x4."""
-    return min(sides[0], 4), min(sides[1], 4)
+    """Windows of a map whose largest values are features: at most 3x3."""
+    return min(sides[0], 3), min(sides[1], 3)
 
 
 def _means(versions: list[list[Tensor]]) -> list[Tensor]:

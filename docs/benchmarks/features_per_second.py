@@ -53,7 +53,7 @@ STEPS = (
     ("+ global term of weight 2", ("global_weight",)),
     ("+ no prior", ("prior_weight",)),
     ("+ 1,024 components in place of 64", ("n_components",)),
-    ("+ the patch encoder, 4,096 components", ("encoder",)),
+    ("+ the patch encoder, 2,304 components", ("encoder",)),
 )
 
 
