@@ -12,10 +12,10 @@ from sklearn.callback import with_callbacks
 from sklearn.utils import Tags
 
 from sk_dim._batches import SliceLoader
+from sk_dim._features import Features
 from sk_dim._net import auto_epochs
 from sk_dim._net_holder import NetHolder
 from sk_dim._validation import check_integer, check_layer, check_real
-from sk_dim.encoders import Features
 from sk_dim.objective import Objective
 
 N_CANDIDATES = 256
@@ -52,9 +52,9 @@ class DeepInfomaxTransformer(
         Where the channels are. "auto" decides only where exactly one of the first and
         the last axis can hold them, being of size 1 to 4.
     encoder : {"auto", "patch", "conv", "mlp"} or callable, default="auto"
-        "auto" takes "patch", whose first layer is learnt from patches of the images,
-        where both sides are at least 16, "conv", after the paper's nets, for smaller
-        images and for series, and "mlp" for tables. Or
+        "auto" takes "patch", whose first layer is learnt from patches of the samples,
+        where all sides are at least 16, "conv", after the paper's nets, for smaller
+        images and shorter series, and "mlp" for tables. Or
         ``encoder(input_shape, n_components) -> nn.Module`` whose forward returns
         :class:`sk_dim.encoders.Features`. A lambda works, but cannot be pickled.
     output_layer : {"global", "hidden", "conv", "local"}, default="global"
@@ -82,10 +82,10 @@ class DeepInfomaxTransformer(
     augment : {"auto", "crop", "flip", "color", "noise", "corrupt", "natural"}, \
             tuple of these, None or callable, default="auto"
         How the two views of each sample are made, see :mod:`sk_dim.augmentations`.
-        "auto" is ``("crop", "noise")`` for images, which keeps colour and what is left
-        and right, "corrupt" for tables, which forgets what only one column tells of,
-        and makes no views of series; "natural" is crop, flip and color, for
-        photographs: it forgets what is left and right and where, and the "patch"
+        "auto" is ``("crop", "noise")`` for images and series, which keeps colour and
+        what is left and right, or the direction of time, and "corrupt" for tables,
+        which forgets what only one column tells of; "natural" is crop, flip and color,
+        for photographs: it forgets what is left and right and where, and the "patch"
         encoder then gives mirror images equal features, for which it takes four passes
         in `transform` in place of one. None is the paper's form with one view; a
         callable is ``augment(batch, generator) -> batch``.

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from sk_dim._features import Features
 from sk_dim._formats import InputFormat
 from sk_dim._inputs import Scaling
 from sk_dim._net import InfomaxNet, seeded
@@ -23,13 +24,13 @@ from sk_dim.augmentations import (
 )
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
-from sk_dim.encoders import ENCODERS, Features
+from sk_dim.encoders import ENCODERS
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
 
 TABLE_VIEWS = ("corrupt", "noise")
 N_COMPONENTS = 1024  # where neither the user nor the encoder says
-PATCH_MIN_SIDE = 16  # of images, below which the "patch" encoder has no room
+PATCH_MIN_SIDE = 16  # below which the "patch" encoder has no room
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Design:
 
 def _choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
     fitting = {"table": ["mlp"], "series": ["conv"], "image": ["conv"]}[fmt.kind]
-    if fmt.kind == "image" and min(fmt.shape[1:]) >= PATCH_MIN_SIDE:
+    if fmt.kind != "table" and min(fmt.shape[1:]) >= PATCH_MIN_SIDE:
         fitting = ["patch", "conv"]
     build = check_choice(
         "encoder", fitting[0] if _is(encoder, "auto") else encoder, ENCODERS
@@ -169,7 +170,7 @@ def _choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
 
 def _choose_width(n_components: Any, encoder: Callable, fmt: InputFormat) -> int:
     if n_components is not None:
-        return check_integer("n_components", n_components, 1)
+        return check_integer("n_components", n_components, 1, or_none=True)
     while isinstance(encoder, partial):
         encoder = encoder.func
     full_width = getattr(encoder, "full_width", None)
@@ -180,9 +181,7 @@ def _choose_augment(augment: Any, kind: str) -> Callable | None:
     if augment is None:
         return None
     if _is(augment, "auto"):
-        if kind == "table":
-            return corrupt
-        return Compose((crop, noise)) if kind == "image" else None
+        return corrupt if kind == "table" else Compose((crop, noise))
     if isinstance(augment, tuple | list):
         if not augment:
             raise ValueError(

@@ -19,8 +19,8 @@ from torch.nn.functional import interpolate
 
 from sk_dim._batches import HoldOut, SliceLoader, Source, count_held_out, n_batches
 from sk_dim._callbacks import StopAtTimeLimit
+from sk_dim._features import Features
 from sk_dim._inputs import Scaling
-from sk_dim.encoders import Features
 from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3
@@ -305,7 +305,8 @@ class InfomaxNet(NeuralNet):
             if training and self.schedule.progress(self.n_steps) >= 1:
                 break
         names = ["loss", *terms]
-        table = torch.stack(values).cpu().numpy().astype(float)  # (steps, names)
+        # A part of the user may have made a term in the precision of the training.
+        table = torch.stack(values).float().cpu().numpy().astype(float)
         self._check_finite(names, table)
         for name, value in zip(names, table.mean(axis=0), strict=True):
             self.history.record(f"{prefix}_{name}", float(value))

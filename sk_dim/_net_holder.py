@@ -20,6 +20,7 @@ from sk_dim._callbacks import (
     copy_callbacks,
 )
 from sk_dim._design import Design, check_augment
+from sk_dim._features import Features
 from sk_dim._inputs import Rows, Scaling, check_rows, read_rows
 from sk_dim._net import InfomaxNet
 from sk_dim._saving import pack_net, unpack_net
@@ -31,7 +32,6 @@ from sk_dim._validation import (
     choose_device,
     choose_precision,
 )
-from sk_dim.encoders import Features
 
 INFERENCE_BATCH_SIZE = 512
 

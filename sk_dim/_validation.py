@@ -54,10 +54,18 @@ def check_choice(name: str, value: Any, choices: Mapping[str, Any]) -> Callable:
     )
 
 
-def check_integer(name: str, value: Any, minimum: int, why: str = "") -> int:
-    """Return `value` as an int, which must be at least `minimum`."""
+def check_integer(
+    name: str, value: Any, minimum: int, why: str = "", *, or_none: bool = False
+) -> int:
+    """Return `value` as an int, which must be at least `minimum`.
+
+    `or_none` says in the error that the caller lets None pass.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r} must be an integer of at least {minimum}.")
+        also = ", or None" if or_none else ""
+        raise TypeError(
+            f"{name}={value!r} must be an integer of at least {minimum}{also}."
+        )
     if value < minimum:
         raise ValueError(f"{name}={value!r}{why}; it must be at least {minimum}.")
     return int(value)

@@ -22,9 +22,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from sk_dim._features import Features
 from sk_dim.bounds import ROW_MEANS
 from sk_dim.critics import MAX_SCORES, CosineCritic, DotCritic, bound_in_blocks
-from sk_dim.encoders import Features
 from sk_dim.priors import PRIORS, AdversarialPrior
 
 __all__ = ["Objective"]

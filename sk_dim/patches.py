@@ -1,19 +1,24 @@
-"""Patch filters: a first layer that knows the data before any training.
+"""Patch filters, a first layer that knows the data before training, and its encoder.
 
 Single-layer features of whitened, clustered patches come near to those of trained nets
 (Coates, Lee & Ng 2011). As the first layer of an encoder they cost one pass forward and
 none backward, and leave the training to what lies above.
 
-This module imports nothing of its own package.
+A series is an image of one row, whose patches are wider.
 """
+
+import math
 
 import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, unfold
+from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, conv2d, pad, unfold
 
-__all__ = ["PatchFilters", "map_sides"]
+from sk_dim._features import Features
+from sk_dim._layers import ColumnConv, Residual, grid_means, plan_halvings
+
+__all__ = ["PatchEncoder", "PatchFilters"]
 
 N_PATCHES = 20_000  # that the filters are learnt from
 FLOOR = 0.1  # variance of a patch below which its contrast is not blown up
@@ -32,14 +37,15 @@ class PatchFilters(nn.Module):
     Parameters
     ----------
     input_shape : tuple of int
-        ``(channels, height, width)``, both sides at least 12.
+        ``(channels, height, width)``, both sides at least 12, or the height 1: a row.
     n_filters : int, default=64
         Filters; the map has twice as many channels.
 
     Notes
     -----
     Patches are taken every second pixel and are 6 pixels wide; along sides of more than
-    90 pixels every fourth (8 wide), of more than 180 every eighth (12 wide). With patch
+    90 pixels every fourth (8 wide), of more than 180 every eighth (12 wide). In a row,
+    where they would hold too few values, they are 10 pixels wider. With patch
     p of variance v, filter w and standard deviation s of all responses, a response is
     :math:`w^\top (p - \bar p) / (s \sqrt{v + 0.1})`.
 
@@ -63,22 +69,32 @@ class PatchFilters(nn.Module):
     def __init__(self, input_shape: tuple[int, ...], n_filters: int = 64) -> None:
         super().__init__()
         n_channels, *sides = input_shape
+        self.is_row = sides[0] == 1
+        shared = 14 if self.is_row else 4  # by a patch and the next one
         self.stride = tuple(_stride(side) for side in sides)
-        self.size = tuple(4 + stride for stride in self.stride)
+        self.size = tuple(
+            1 if side == 1 else shared + stride
+            for side, stride in zip(sides, self.stride, strict=True)
+        )
+        self.padding = tuple(
+            size // 2 - stride // 2
+            for size, stride in zip(self.size, self.stride, strict=True)
+        )
+        self.pool = tuple(min(stride, 2) for stride in self.stride)
         filters = torch.randn(n_filters, n_channels, *self.size)
         self.register_buffer("filters", _normalise(filters.flatten(1)).view_as(filters))
 
     def forward(self, batch: Tensor) -> Tensor:
         """Map scaled images (n, c, h, w) to (n, 2 n_filters, h', w')."""
-        padding = (2, 2)
-        responses = conv2d(batch, self.filters, stride=self.stride, padding=padding)
+        stride, padding = self.stride, self.padding
+        responses = conv2d(batch, self.filters, stride=stride, padding=padding)
         moments = torch.stack([batch.mean(dim=1), batch.square().mean(dim=1)], dim=1)
-        mean, square = avg_pool2d(moments, self.size, self.stride, padding).split(1, 1)
+        mean, square = avg_pool2d(moments, self.size, stride, padding).split(1, 1)
         variance = (square - mean.square()).clamp_min(0.0)
         responses = responses * (variance + FLOOR).rsqrt()
         # The threshold is taken off after the mean, from four times fewer values.
-        above = avg_pool2d(responses.clamp_min(THRESHOLD), 2) - THRESHOLD
-        below = avg_pool2d(responses.clamp_max(-THRESHOLD), 2) + THRESHOLD
+        above = avg_pool2d(responses.clamp_min(THRESHOLD), self.pool) - THRESHOLD
+        below = avg_pool2d(responses.clamp_max(-THRESHOLD), self.pool) + THRESHOLD
         return torch.cat([above, -below], dim=1)
 
     @torch.no_grad()
@@ -107,12 +123,16 @@ class PatchFilters(nn.Module):
             self.filters.copy_((filters / spread).view_as(self.filters))
 
     def _draw_patches(self, batch: Tensor, seed: int) -> Tensor:
-        """Draw patches (m, d) from random images, each cut into disjoint ones."""
+        """Draw patches (m, d) from random images, each cut into disjoint ones.
+
+        Rows, which have fewer of them, are cut into patches that overlap by half.
+        """
         generator = torch.Generator().manual_seed(seed)
-        n_each = len(unfold(batch[:1], self.size, stride=self.size)[0].T)
+        step = (1, self.size[1] // 2) if self.is_row else self.size
+        n_each = len(unfold(batch[:1], self.size, stride=step)[0].T)
         n_images = 2 * N_PATCHES // n_each + 1
         images = batch[torch.randperm(len(batch), generator=generator)[:n_images]]
-        patches = unfold(images, self.size, stride=self.size).transpose(1, 2)
+        patches = unfold(images, self.size, stride=step).transpose(1, 2)
         patches = patches.flatten(0, 1)
         return patches[torch.randperm(len(patches), generator=generator)[:N_PATCHES]]
 
@@ -130,20 +150,10 @@ class PatchFilters(nn.Module):
         )
 
 
-def map_sides(input_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Compute the sides of the map that `PatchFilters` make of images ``(c, h, w)``.
-
-    Examples
-    --------
-    >>> map_sides((3, 32, 32))
-    (8, 8)
-    """
-    height, width = input_shape[1:]
-    return height // _stride(height) // 2, width // _stride(width) // 2
-
-
 def _stride(side: int) -> int:
     """Pixels from patch to patch: 2, and more in images of more than 90 pixels."""
+    if side == 1:
+        return 1
     stride = 2
     while side > 45 * stride:
         stride *= 2
@@ -153,3 +163,206 @@ def _stride(side: int) -> int:
 def _normalise(rows: Tensor) -> Tensor:
     """Scale each row to length 1, rows of zeros excepted."""
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+class PatchEncoder(nn.Module):
+    """Convolutional encoder whose first layer is learnt from patches of the samples.
+
+    On two CPU cores, most of the time of a convolutional net goes into training its
+    first layers, to find what clustering finds in a second. Here the first layer is
+    :class:`sk_dim.patches.PatchFilters`, convolutions above it halve each side of the
+    map until it is 4 to 7 long, and the global features are the largest values of the
+    last map in overlapping windows, its channels standardised. On 32x32 colour images
+    it trains on some four times as many samples a second as :class:`ConvEncoder`.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``(channels, height, width)`` of images or ``(channels, length)`` of series, all
+        sides at least 16.
+    n_components : int
+        Size of the global features.
+    n_filters : int, default=64
+        Patch filters.
+    view_scale : float, default=0.75
+        Views of images are made smaller by this factor, which takes half the time.
+        Random crops make things larger, so that they look as large in training as in
+        whole images, which are encoded as they are.
+    compile_mode : str or None, default=None
+        Of ``torch.compile``, such as "default" or "reduce-overhead", which replays CUDA
+        graphs. Compiling takes a minute and gains little on a CPU; None does not.
+
+    Notes
+    -----
+    `full_width` components are 256 channels in 3x3 windows, or in 3 along a series.
+    With fewer components a fixed random projection to orthonormal axes follows, for
+    more there are more channels. What critics compare are the means in each quadrant or
+    quarter: where in it a thing was, differs between views.
+
+    Where views are flipped, features in evaluation are the mean of those of an image,
+    shifted by half the step between patches to either end of a diagonal, and of its
+    mirror image, which are then equal.
+
+    References
+    ----------
+    A. Coates, H. Lee, A. Y. Ng (2011). An Analysis of Single-Layer Networks in
+    Unsupervised Feature Learning. AISTATS.
+
+    H. Touvron, A. Vedaldi, M. Douze, H. Jegou (2019). Fixing the train-test resolution
+    discrepancy. arXiv:1906.06423.
+
+    Examples
+    --------
+    >>> import torch
+    >>> n_components = PatchEncoder.full_width((3, 32, 32))
+    >>> encoder = PatchEncoder((3, 32, 32), n_components)
+    >>> encoder.learn_first(torch.randn(20, 3, 32, 32), seed=0)
+    >>> features = encoder.eval()(torch.randn(2, 3, 32, 32))
+    >>> features.global_.shape, features.conv.shape
+    (torch.Size([2, 2304]), torch.Size([2, 256, 4, 4]))
+    """
+
+    projection: Tensor | None
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_components: int,
+        *,
+        n_filters: int = 64,
+        view_scale: float = 0.75,
+        compile_mode: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.is_series = len(input_shape) == 2
+        self.view_scale = None if self.is_series else view_scale
+        self.needs_head = True
+        self.is_mirrored = False
+        self.patches = PatchFilters(_as_image(input_shape), n_filters)
+        sides, strides = plan_halvings(*_map_sides(input_shape))
+        self.grid = _grid(sides[-1])
+        self.parts = (1, min(4, sides[-1][1])) if self.is_series else (2, 2)
+        n_channels = max(256, math.ceil(n_components / math.prod(self.grid)))
+        self.stages = nn.ModuleList()
+        n_in = 2 * n_filters
+        widths = [256] * (len(strides) - 1) + [n_channels]
+        kernel, padding = ((1, 3), (0, 1)) if self.is_series else ((3, 3), (1, 1))
+        for n_out, stride in zip(widths, strides, strict=True):
+            self.stages.append(
+                nn.Sequential(
+                    ColumnConv(n_in, n_out, kernel, stride, padding, bias=False),
+                    nn.BatchNorm2d(n_out),
+                    nn.ReLU(),
+                    Residual(n_out),
+                )
+            )
+            n_in = n_out
+        # The local features are the first map of at most 64 locations.
+        self.local_stage = sum(math.prod(each) > 64 for each in sides)
+        self.norm = nn.BatchNorm2d(n_channels, affine=False)
+        n_values = n_channels * math.prod(self.grid)
+        projection = None
+        if n_components < n_values:
+            projection = torch.empty(n_components, n_values)
+            nn.init.orthogonal_(projection)
+        self.register_buffer("projection", projection)
+        if compile_mode is not None:
+            self.compile(mode=compile_mode)
+
+    @staticmethod
+    def full_width(input_shape: tuple[int, ...]) -> int:
+        """Values of 256 channels in up to 3x3 windows of the last map."""
+        sides, _ = plan_halvings(*_map_sides(input_shape))
+        return 256 * math.prod(_grid(sides[-1]))
+
+    def learn_first(self, batch: Tensor, seed: int) -> None:
+        """Learn the patch filters from scaled samples.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n, c, h, w) or (n, c, l)
+            Some of the training samples.
+        seed : int
+            Of what is drawn.
+        """
+        self.patches.learn(batch.unsqueeze(2) if self.is_series else batch, seed)
+
+    def forward(self, batch: Tensor) -> Features:
+        """Encode a scaled batch."""
+        if self.is_series:
+            batch = batch.unsqueeze(2)
+        if self.is_mirrored and not self.training:
+            maps, pooled = self._mean_of_versions(batch)
+        else:
+            maps = self._maps(batch)
+            pooled = self._pooled(maps)
+        first, last, summary = pooled
+        hidden = torch.cat([first, last], dim=1)
+        global_ = last if self.projection is None else last @ self.projection.T
+        conv, local = maps[-1], maps[1 + self.local_stage]
+        if self.is_series:
+            conv, local = conv.squeeze(2), local.squeeze(2)
+        return Features(global_, hidden, conv, local, summary)
+
+    def _mean_of_versions(self, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Average maps and what is made of them over shifted images and mirror images.
+
+        Mirror images have the same versions, and with it equal features; maps turn
+        with the image. The shifts see what falls between the patches.
+        """
+        down, right = (stride // 2 for stride in self.patches.stride)
+        height, width = batch.shape[2:]
+        padded = pad(batch, (right, right, down, down), mode="replicate")
+        all_maps, all_pooled = [], []
+        for top, left, is_flipped in (
+            (0, 0, False),
+            (2 * down, 2 * right, False),
+            (0, 2 * right, True),
+            (2 * down, 0, True),
+        ):
+            version = padded[:, :, top : top + height, left : left + width]
+            maps = self._maps(version.flip(-1) if is_flipped else version)
+            all_pooled.append(self._pooled(maps))
+            all_maps.append([m.flip(-1) for m in maps] if is_flipped else maps)
+        return _means(all_maps), _means(all_pooled)
+
+    def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return means of the first map, largest values of the last, and its means."""
+        last = self.norm(maps[-1])
+        return [
+            grid_means(maps[0], self.parts),
+            adaptive_max_pool2d(last, self.grid).flatten(1).float(),
+            grid_means(last, self.parts),
+        ]
+
+    def _maps(self, batch: Tensor) -> list[Tensor]:
+        """Return the map of patches and those of the stages."""
+        maps = [self.patches(batch)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps
+
+
+def _as_image(input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """View a series (c, l) as an image of one row, (c, 1, l)."""
+    n_channels, *sides = input_shape
+    return (n_channels, 1, *sides) if len(sides) == 1 else input_shape
+
+
+def _map_sides(input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Compute the sides of the map that the patch filters make of a sample."""
+    _, height, width = _as_image(input_shape)
+    return _n_pooled(height), _n_pooled(width)
+
+
+def _n_pooled(side: int) -> int:
+    return 1 if side == 1 else side // _stride(side) // 2
+
+
+def _grid(sides: tuple[int, int]) -> tuple[int, int]:
+    """Windows of a map whose largest values are features: at most 3x3."""
+    return min(sides[0], 3), min(sides[1], 3)
+
+
+def _means(versions: list[list[Tensor]]) -> list[Tensor]:
+    return [torch.stack(each).mean(dim=0) for each in zip(*versions, strict=True)]

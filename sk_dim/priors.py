@@ -122,7 +122,9 @@ class AdversarialPrior(nn.Module):
 
     def _discriminate(self, codes: Tensor) -> Tensor:
         codes = codes.float()
-        return self.discriminator(self.squash(codes) if self.squash else codes)
+        squashed = self.squash(codes) if self.squash else codes
+        # In bfloat16 the term of all samples would be rounded as one of them is.
+        return self.discriminator(squashed).float()
 
     def forward(
         self, codes: Tensor, generator: torch.Generator | None

@@ -115,6 +115,7 @@ def test_values_out_of_range(params, match):
     [
         ({"n_components": 2.5}, r"n_components=2.5 must be an integer"),
         ({"n_components": True}, r"n_components=True must be an integer"),
+        ({"n_components": "auto"}, r"must be an integer of at least 1, or None"),
         ({"batch_size": "all"}, r"batch_size='all' must be an integer"),
         ({"max_iter": "long"}, r"max_iter='long' must be an integer of at least 1"),
         ({"learning_rate": None}, r"learning_rate=None must be a real number"),

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -122,6 +124,49 @@ def test_series_of_any_length(n_channels, length):
     )
     assert features.global_.shape == (2, 7)
     assert features.local.ndim == 3
+
+
+@settings(max_examples=15)
+@given(n_channels=st.integers(1, 30), length=st.integers(16, 3000))
+def test_patches_of_series_of_any_length(n_channels, length):
+    width = PatchEncoder.full_width((n_channels, length))
+    encoder = PatchEncoder((n_channels, length), width, n_filters=8).eval()
+    features = encoder(torch.rand(2, n_channels, length))
+    assert features.global_.shape == (2, width)
+    assert width <= 768
+    assert features.local.ndim == features.conv.ndim == 3
+    assert 1 < features.local[0, 0].numel() <= 64
+    assert features.summary.shape[1] <= 1024
+    assert n_parameters(encoder) < 10_000_000
+
+
+def test_a_series_and_its_mirror_image_get_equal_features_where_views_are_flipped():
+    encoder = PatchEncoder((2, 50), 768).eval()
+    series = torch.rand(3, 2, 50)
+    assert not torch.allclose(encoder(series).global_, encoder(series.flip(-1)).global_)
+    encoder.is_mirrored = True
+    features, mirrored = encoder(series), encoder(series.flip(-1))
+    torch.testing.assert_close(features.global_, mirrored.global_)
+    torch.testing.assert_close(features.conv, mirrored.conv.flip(-1))
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's
+@pytest.mark.parametrize(
+    ("encoder", "shape"), [(PatchEncoder, (1, 16, 16)), (ConvEncoder, (1, 8, 8))]
+)
+def test_a_compiled_encoder_computes_the_same_and_pickles(encoder, shape):
+    # Compiled code takes a minute to build: only how it gets there is tested.
+    with torch.compiler.set_stance("force_eager"):
+        torch.manual_seed(0)
+        compiled = encoder(shape, 9, compile_mode="default").eval()
+        torch.manual_seed(0)
+        plain = encoder(shape, 9).eval()
+        assert compiled._compiled_call_impl is not None
+        assert plain._compiled_call_impl is None
+        batch = torch.rand(2, *shape)
+        torch.testing.assert_close(compiled(batch).global_, plain(batch).global_)
+        again = pickle.loads(pickle.dumps(compiled))
+        torch.testing.assert_close(again(batch).global_, plain(batch).global_)
 
 
 @given(n_columns=st.integers(1, 40), n_subsets=st.integers(1, 9))

@@ -174,19 +174,36 @@ def test_a_second_ctrl_c_within_two_seconds_is_raised(digits, monkeypatch):
 # Precision
 
 
-def test_bfloat16_trains_and_transforms_in_float32(digits):
-    estimator = quick(precision="bfloat16")
+def fit_in_bfloat16(X, **params):
+    estimator = quick(precision="bfloat16", **params)
     if _has_no_bfloat16(estimator):
         with pytest.warns(UserWarning, match="'bfloat16' is emulated .* slower"):
-            estimator.fit(digits[0])
-    else:
-        estimator.fit(digits[0])
+            return estimator.fit(X)
+    return estimator.fit(X)
+
+
+def test_bfloat16_trains_and_transforms_in_float32(digits):
+    estimator = fit_in_bfloat16(digits[0])
     assert estimator.precision_ == "bfloat16"
     assert all(p.dtype == torch.float32 for p in estimator.encoder_.parameters())
     full = quick(precision="float32").fit(digits[0])
     assert estimator.history_[-1]["local"] == pytest.approx(
         full.history_[-1]["local"], abs=0.2
     )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"local_weight": 0.0, "global_weight": 0.0, "prior_weight": 1.0},
+        {"prior": "noise", "prior_weight": 0.1},
+        {"critic": "concat"},
+        {"bound": lambda positive, negative: positive.mean().bfloat16()},
+    ],
+)
+def test_every_term_can_be_trained_in_bfloat16(digits, params):
+    estimator = fit_in_bfloat16(digits[0], **params)
+    assert np.isfinite(estimator.history_[-1]["loss"])
 
 
 def _has_no_bfloat16(estimator):

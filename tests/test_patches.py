@@ -29,6 +29,29 @@ def test_responses_are_those_of_single_patches():
         )
 
 
+def test_responses_along_a_row_are_those_of_wider_patches():
+    torch.manual_seed(0)
+    rows = torch.randn(3, 2, 1, 40)
+    patches = PatchFilters((2, 1, 40), n_filters=4)
+    patches.learn(rows, seed=0)
+    maps = patches(rows)
+    assert maps.shape == (3, 8, 1, 10)
+    padded = torch.nn.functional.pad(rows, (7, 7))
+    for column in (0, 4, 9):
+        above, below = torch.zeros(3, 4), torch.zeros(3, 4)
+        for left in (4 * column, 4 * column + 2):
+            patch = padded[..., left : left + 16].flatten(1)
+            contrast = (patch.var(1, correction=0) + FLOOR).sqrt()
+            centred = patch - patch.mean(1, keepdim=True)
+            response = centred @ patches.filters.flatten(1).T / contrast[:, None]
+            above += (response - THRESHOLD).relu() / 2
+            below += (-response - THRESHOLD).relu() / 2
+        expected = torch.cat([above, below], dim=1)
+        torch.testing.assert_close(
+            maps[:, :, 0, column], expected, atol=1e-4, rtol=1e-4
+        )
+
+
 def test_filters_find_the_edges_that_the_images_are_made_of():
     # Images of vertical steps: filters must vary across, not along them.
     generator = torch.Generator().manual_seed(0)

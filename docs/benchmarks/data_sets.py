@@ -7,7 +7,13 @@ import numpy as np
 from sklearn.datasets import fetch_openml, load_breast_cancer, load_digits
 from sklearn.model_selection import train_test_split
 
-SERIES = {"italy_power": "load_italy_power_demand", "osuleaf": "load_osuleaf"}
+SERIES = {
+    "italy_power": "load_italy_power_demand",
+    "gunpoint": "load_gunpoint",
+    "arrow_head": "load_arrow_head",
+    "osuleaf": "load_osuleaf",
+    "motions": "load_basic_motions",
+}
 IMAGES = ("digits", "mnist", "cifar")
 TABLES = ("cancer", "cells", "digits_table")
 NAMES = (*IMAGES, *SERIES, *TABLES)

@@ -63,7 +63,7 @@ def flat(samples):
 
 def dim(train, seed, **params):
     if train.ndim == 3 and train.shape[1] < 8:
-        params["input_type"] = "series"
+        params |= {"input_type": "series", "data_format": "channels_first"}
     return DeepInfomaxTransformer(random_state=seed, **params).fit(train).transform
 
 

@@ -12,6 +12,7 @@ with a file of CIFAR-10 images, the probe after a minute of training on all 50,0
 import argparse
 import platform
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,14 +23,6 @@ from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import probe
 from sk_dim._inputs import Rows
 from sk_dim.encoders import PatchEncoder
-
-
-class CompiledPatchEncoder(PatchEncoder):
-    """The encoder with its forward pass compiled."""
-
-    def __init__(self, input_shape, n_components):
-        super().__init__(input_shape, n_components)
-        self.compile()
 
 
 def check(device):
@@ -103,7 +96,7 @@ def main():
     parser.add_argument("--cifar", help="file with the images, for the accuracy")
     parser.add_argument("--n-train", type=int, default=50_000)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--compile", nargs="*", default=["default", "reduce-overhead"])
     args = parser.parse_args()
     device = torch.device(args.device)
     name = platform.machine()
@@ -119,9 +112,9 @@ def main():
         params = common | {"precision": precision}
         throughput(f"{precision}, rows on the device", X, device, **params)
         throughput(f"{precision}, streamed", X, device, is_resident=False, **params)
-        if not args.no_compile:
-            params |= {"encoder": CompiledPatchEncoder}
-            throughput(f"{precision}, compiled", X, device, **params)
+        for mode in args.compile:
+            params |= {"encoder": partial(PatchEncoder, compile_mode=mode)}
+            throughput(f"{precision}, compiled ({mode})", X, device, **params)
     if args.cifar:
         accuracy(args)
 

@@ -23,9 +23,9 @@ from sk_dim._batches import SliceLoader
 from sk_dim._inputs import Rows
 
 
-def peak(n=2048, n_rounds=7):
+def peak(precision, n=2048, n_rounds=7):
     """Floating-point operations a second of a matrix product of this size."""
-    a, b = torch.randn(2, n, n)
+    a, b = torch.randn(2, n, n, dtype=getattr(torch, precision))
     seconds = []
     for _ in range(n_rounds):
         start = time.perf_counter()
@@ -56,9 +56,11 @@ def one_epoch(dim, rows, seconds):
     net.module_.forward = timed
     for batch in SliceLoader(rows, dim.batch_size, net.shuffler):
         lap("batches")
-        views = net.make_views(batch, net.generator)
-        lap("views")
-        terms = net.criterion_(views, net.generator)
+        is_reduced = net.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_reduced):
+            views = net.make_views(batch, net.generator)
+            lap("views")
+            terms = net.criterion_(views, net.generator)
         loss = net.criterion_.loss(terms)
         lap("objective forward")
         net.optimizer_.zero_grad(set_to_none=True)
@@ -70,9 +72,7 @@ def one_epoch(dim, rows, seconds):
 
 
 def report(name, images, **params):
-    dim = DeepInfomaxTransformer(
-        max_iter=1, precision="float32", device="cpu", random_state=0, **params
-    )
+    dim = DeepInfomaxTransformer(max_iter=1, device="cpu", random_state=0, **params)
     dim.set_params(warm_start=True).fit(images)
     rows = Rows(images, dim._design.fmt)
     parts, epochs = defaultdict(float), []
@@ -88,7 +88,8 @@ def report(name, images, **params):
     print(
         f"\n{name}: {len(images) / epoch:,.0f} samples a second, "
         f"{counter.get_total_flops() / len(images) / 1e6:.0f} MFLOP a sample, "
-        f"{rate / 1e9:.0f} GFLOP/s, {rate / peak():.2f} of the peak"
+        f"{rate / 1e9:.0f} GFLOP/s, {rate / peak(dim.precision_):.2f} of the peak in "
+        f"{dim.precision_}"
     )
     for part, value in parts.items():
         print(f"  {part:20} {value / n_rounds / epoch:6.1%}")
@@ -100,11 +101,14 @@ def main():
     parser.parse_args()
     print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}; matrix products reach {peak() / 1e9:.0f} GFLOP/s"
+        f"{torch.__version__}; matrix products reach {peak('float32') / 1e9:.0f} "
+        f"GFLOP/s, and {peak('bfloat16') / 1e9:.0f} in bfloat16"
     )
     rng = np.random.default_rng(0)
     colour = rng.integers(0, 256, (1024, 32, 32, 3), dtype=np.uint8)
-    report("32x32 colour, natural views", colour, augment="natural")
+    for precision in ("float32", "auto"):
+        params = {"augment": "natural", "precision": precision}
+        report("32x32 colour, natural views", colour, **params)
     report("32x32 colour, encoder='conv'", colour, augment="natural", encoder="conv")
     report("8x8 grey", rng.random((1280, 8, 8), dtype=np.float32))
 
