@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.datasets import fetch_openml, load_breast_cancer, load_digits
 from sklearn.model_selection import train_test_split
 
+from sk_dim import DeepInfomaxTransformer
+
 SERIES = {
     "italy_power": "load_italy_power_demand",
     "gunpoint": "load_gunpoint",
@@ -17,6 +19,17 @@ SERIES = {
 IMAGES = ("digits", "mnist", "cifar")
 TABLES = ("cancer", "cells", "digits_table")
 NAMES = (*IMAGES, *SERIES, *TABLES)
+
+
+def flat(samples):
+    return samples.reshape(len(samples), -1)
+
+
+def fit_dim(train, seed, **params):
+    """Fit on samples of any of these sets, whose series look like flat images."""
+    if train.ndim == 3 and train.shape[1] < 8:
+        params |= {"input_type": "series", "data_format": "channels_first"}
+    return DeepInfomaxTransformer(random_state=seed, **params).fit(train)
 
 
 def load(name, path=None, n_train=5000, n_test=2000):

@@ -25,8 +25,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import peers
 import torch
-from data_sets import IMAGES, NAMES, TABLES, load
+from data_sets import IMAGES, NAMES, TABLES, fit_dim, flat, load
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -57,14 +58,8 @@ STEPS = (
 )
 
 
-def flat(samples):
-    return samples.reshape(len(samples), -1)
-
-
 def dim(train, seed, **params):
-    if train.ndim == 3 and train.shape[1] < 8:
-        params |= {"input_type": "series", "data_format": "channels_first"}
-    return DeepInfomaxTransformer(random_state=seed, **params).fit(train).transform
+    return fit_dim(train, seed, **params).transform
 
 
 def pca(train, seed):
@@ -74,32 +69,6 @@ def pca(train, seed):
 
 def k_means(train, seed, n_clusters):
     return PatchKMeans(n_clusters=n_clusters, random_state=seed).fit(train).transform
-
-
-def umap(train, seed):
-    from umap import UMAP
-
-    fitted = UMAP(n_components=32, random_state=seed, n_jobs=1).fit(flat(train))
-    return lambda samples: fitted.transform(flat(samples))
-
-
-def cebra(train, seed, seconds):
-    from cebra import CEBRA
-
-    torch.manual_seed(seed)
-    start = time.perf_counter()
-    scale = float(train.std())
-    X = flat(train).astype(np.float32) / scale
-
-    def model(n_steps):
-        return CEBRA(
-            output_dimension=64, batch_size=512, max_iterations=n_steps, device="cpu"
-        ).fit(X)
-
-    model(20)
-    a_step = (time.perf_counter() - start) / 20
-    fitted = model(max(20, int(seconds / a_step)))
-    return lambda samples: fitted.transform(flat(samples).astype(np.float32) / scale)
 
 
 def vicreg(train, seed, seconds, **params):
@@ -167,9 +136,11 @@ def methods(name, args):
             fit = partial(vicreg, seconds=seconds, augment=views[-1])
             yield "VICReg's objective", seconds, fit
         if args.peers:
-            yield "CEBRA", seconds, partial(cebra, seconds=seconds)
+            yield "CEBRA", seconds, partial(peers.cebra, seconds=seconds)
+            yield "ENCDR", seconds, partial(peers.encdr, seconds=seconds)
     if args.peers:
-        yield "UMAP (32)", None, umap
+        yield "UMAP (32)", None, peers.umap
+        yield "TorchDR's UMAP (32)", None, peers.torchdr_umap
     for seconds in args.paper:
         yield "the paper's recipe", seconds, partial(dim, max_time=seconds, **PAPER)
     for seconds in args.ablation:
@@ -291,7 +262,8 @@ def main():
         of_data = []
         for seed in args.seeds:
             for label, budget, fit in methods(name, args):
-                if args.only and not label.startswith(tuple(args.only)):
+                name_and_budget = title({"method": label, "budget": budget})
+                if args.only and not name_and_budget.startswith(tuple(args.only)):
                     continue
                 row = measure(name, args, seed, label, budget, fit, data)
                 of_data.append(row)

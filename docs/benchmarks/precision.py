@@ -4,8 +4,7 @@ Each fit is done in float32 and in bfloat16, as long, from the same seed; the pr
 judges the features of both on the same draws of labels. Differences are of a pair. It
 says something only where the hardware multiplies bfloat16 itself::
 
-    python docs/benchmarks/precision.py --data digits mnist cancer cells \
-        --cifar cifar10_jpeg.npz --seeds 0 1 2
+    python docs/benchmarks/precision.py --data digits mnist cells osuleaf --seeds 0 1 2
 """
 
 import argparse
@@ -13,9 +12,8 @@ import platform
 
 import numpy as np
 import torch
-from data_sets import IMAGES, NAMES, load
+from data_sets import IMAGES, NAMES, fit_dim, load
 
-from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import probe
 
 PRECISIONS = ("float32", "bfloat16")
@@ -26,7 +24,7 @@ def pair(data, seed, labels):
     train, test, y, y_test = data
     accuracies, rates = [], []
     for precision in PRECISIONS:
-        dim = DeepInfomaxTransformer(precision=precision, random_state=seed).fit(train)
+        dim = fit_dim(train, seed, precision=precision)
         Z, Z_test = dim.transform(train), dim.transform(test)
         accuracies.append([probe(Z, y, Z_test, y_test, n).mean() for n in labels])
         rates.append(np.median([row["samples_per_second"] for row in dim.history_]))

@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import torch
+from data_sets import flat
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import PatchKMeans, probe
@@ -21,10 +22,6 @@ from sk_dim.datasets import IMAGE_FACTORS, SERIES_FACTORS, make_images, make_ser
 N_LABELS = 20
 IMAGE_VIEWS = ("auto", None, "crop", "noise", "flip", "color", "natural")
 SERIES_VIEWS = ("auto", "crop", "noise", "flip", "color")
-
-
-def flat(X):
-    return X.reshape(len(X), -1).astype(np.float32)
 
 
 def accuracy(transform, train, test, y, y_test, seed):

@@ -1,0 +1,83 @@
+"""What a user could install in place of sk_dim: packages that learn without labels.
+
+Each function takes training samples and a seed, where a budget is kept also seconds,
+and returns a transform. The packages are imported late: none of them is needed here.
+"""
+
+import time
+import warnings
+
+import numpy as np
+import torch
+from data_sets import flat
+
+
+def scaled(train):
+    """Training samples as rows and the function that makes rows of others."""
+    scale = float(train.std())
+    return flat(train).astype(
+        np.float32
+    ) / scale, lambda samples: flat(samples).astype(np.float32) / scale
+
+
+def umap(train, seed):
+    from umap import UMAP
+
+    X, prepare = scaled(train)
+    fitted = UMAP(n_components=32, random_state=seed, n_jobs=1).fit(X)
+    return lambda samples: fitted.transform(prepare(samples))
+
+
+def torchdr_umap(train, seed):
+    """UMAP in torch; on training samples it returns where it put them."""
+    from torchdr import UMAP
+
+    X, prepare = scaled(train)
+    fitted = UMAP(n_components=32, random_state=seed, device="cpu", backend=None)
+    own = np.asarray(fitted.fit_transform(X))
+
+    def transform(samples):
+        if samples is train:
+            return own
+        return np.asarray(fitted.transform(prepare(samples), X_train=X))
+
+    return transform
+
+
+def cebra(train, seed, seconds):
+    """CEBRA without labels: neighbours are rows that follow one another."""
+    from cebra import CEBRA
+
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    X, prepare = scaled(train)
+
+    def model(n_steps):
+        return CEBRA(
+            output_dimension=64, batch_size=512, max_iterations=n_steps, device="cpu"
+        ).fit(X)
+
+    model(20)
+    a_step = (time.perf_counter() - start) / 20
+    fitted = model(max(20, int(seconds / a_step)))
+    return lambda samples: fitted.transform(prepare(samples))
+
+
+def encdr(train, seed, seconds):
+    """Train an autoencoder of fully connected layers, by Lightning."""
+    from encdr import ENCDR
+
+    X, prepare = scaled(train)
+    quiet = ("logger", "enable_progress_bar", "enable_checkpointing")
+    quiet = dict.fromkeys((*quiet, "enable_model_summary"), False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = ENCDR(
+            hidden_dims=[512],
+            latent_dim=64,
+            max_epochs=10**6,
+            batch_size=128,
+            random_state=seed,
+            trainer_kwargs={"max_time": {"seconds": seconds}} | quiet,
+        ).fit(X)
+    return lambda samples: fitted.transform(prepare(samples))
