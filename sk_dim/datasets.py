@@ -2,9 +2,8 @@
 
 Images and series with a label that is one known factor, all other factors varying at
 random: what a view makes an encoder forget shows in which labels a linear model can
-still read off the features.
-
-This module imports nothing of its own package.
+still read off the features. And pairs of variables whose mutual information has a
+closed form, to judge estimates by.
 """
 
 import colorsys
@@ -13,7 +12,29 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["IMAGE_FACTORS", "SERIES_FACTORS", "make_images", "make_series"]
+from sk_dim._pairs import (
+    WARPS,
+    Pairs,
+    make_discrete_pairs,
+    make_mixed_pairs,
+    make_normal_pairs,
+    make_student_pairs,
+    make_uniform_pairs,
+)
+
+__all__ = [
+    "IMAGE_FACTORS",
+    "SERIES_FACTORS",
+    "WARPS",
+    "Pairs",
+    "make_discrete_pairs",
+    "make_images",
+    "make_mixed_pairs",
+    "make_normal_pairs",
+    "make_series",
+    "make_student_pairs",
+    "make_uniform_pairs",
+]
 
 IMAGE_FACTORS = ("hue", "orientation", "position", "size", "defect")
 SERIES_FACTORS = ("amplitude", "direction", "phase")
