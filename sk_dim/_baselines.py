@@ -130,6 +130,7 @@ def probe(
         Accuracy on the test rows for each draw. The strength of the regularisation is
         chosen by cross-validation on the first.
     """
+    Z, Z_test = Z.astype(np.float32), Z_test.astype(np.float32)
     best_C = None
     accuracies = []
     for draw in range(1 if n_labels is None else n_draws):

@@ -87,7 +87,7 @@ class DeepInfomaxTransformer(
         which forgets what only one column tells of; "natural" is crop, flip and color,
         for photographs: it forgets what is left and right and where, and the "patch"
         encoder then gives mirror images equal features, for which it takes four passes
-        in `transform` in place of one. None is the paper's form with one view; a
+        in `transform` in place of two. None is the paper's form with one view; a
         callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" takes fewer the more rows there are.

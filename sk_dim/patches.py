@@ -199,9 +199,9 @@ class PatchEncoder(nn.Module):
     more there are more channels. What critics compare are the means in each quadrant or
     quarter: where in it a thing was, differs between views.
 
-    Where views are flipped, features in evaluation are the mean of those of an image,
-    shifted by half the step between patches to either end of a diagonal, and of its
-    mirror image, which are then equal.
+    Features of an image in evaluation are the mean of those of it shifted by half the
+    step between patches to either end of a diagonal. Where views are flipped, those of
+    the mirror image of a sample are in the mean, and mirror images get equal ones.
 
     References
     ----------
@@ -291,11 +291,12 @@ class PatchEncoder(nn.Module):
         """Encode a scaled batch."""
         if self.is_series:
             batch = batch.unsqueeze(2)
-        if self.is_mirrored and not self.training:
-            maps, pooled = self._mean_of_versions(batch)
-        else:
+        # Of series, shifted ones were not measured to help.
+        if self.training or (self.is_series and not self.is_mirrored):
             maps = self._maps(batch)
             pooled = self._pooled(maps)
+        else:
+            maps, pooled = self._mean_of_versions(batch)
         first, last, summary = pooled
         hidden = torch.cat([first, last], dim=1)
         global_ = last if self.projection is None else last @ self.projection.T
@@ -307,19 +308,18 @@ class PatchEncoder(nn.Module):
     def _mean_of_versions(self, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Average maps and what is made of them over shifted images and mirror images.
 
-        Mirror images have the same versions, and with it equal features; maps turn
-        with the image. The shifts see what falls between the patches.
+        The shifts see what falls between the patches. Where views are flipped, mirror
+        images have the same versions, and with it equal features; maps turn with the
+        image.
         """
         down, right = (stride // 2 for stride in self.patches.stride)
         height, width = batch.shape[2:]
         padded = pad(batch, (right, right, down, down), mode="replicate")
+        versions = [(0, 0, False), (2 * down, 2 * right, False)]
+        if self.is_mirrored:
+            versions += [(0, 2 * right, True), (2 * down, 0, True)]
         all_maps, all_pooled = [], []
-        for top, left, is_flipped in (
-            (0, 0, False),
-            (2 * down, 2 * right, False),
-            (0, 2 * right, True),
-            (2 * down, 0, True),
-        ):
+        for top, left, is_flipped in versions:
             version = padded[:, :, top : top + height, left : left + width]
             maps = self._maps(version.flip(-1) if is_flipped else version)
             all_pooled.append(self._pooled(maps))
