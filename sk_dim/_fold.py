@@ -43,6 +43,9 @@ class Fold:
     ) -> list[dict[str, float]]:
         """Train, and keep the critic that was best on the rows to stop by."""
         x, y = self._inputs(*train)
+        if len(x) == 1:
+            return []  # there is no other row to tell it from
+        stop_inputs = self._inputs(*stop)
         learn_normal = getattr(self.critic, "learn_normal", None)
         if learn_normal is not None:
             learn_normal(x, y)
@@ -53,7 +56,7 @@ class Fold:
         training = _Training(self.critic, x, y, n_steps, read_out, self.seed)
 
         def held_out() -> float:
-            return float(self.judge(*stop, read_out)[0].mean())
+            return float(self._judge(*stop_inputs, read_out)[0].mean())
 
         best, n_worse = held_out(), 0
         kept = copy.deepcopy(self.critic.state_dict())
@@ -84,13 +87,15 @@ class Fold:
     def _inputs(self, X: np.ndarray, Y: np.ndarray) -> tuple[Tensor, Tensor]:
         return self.of_x(X).to(self.device), self.of_y(Y).to(self.device)
 
-    @torch.inference_mode()
     def judge(
         self, X: np.ndarray, Y: np.ndarray, read_out: ReadOut
     ) -> tuple[Tensor, int]:
         """Return what each row adds to the value, and how many candidates it had."""
+        return self._judge(*self._inputs(X, Y), read_out)
+
+    @torch.inference_mode()
+    def _judge(self, x: Tensor, y: Tensor, read_out: ReadOut) -> tuple[Tensor, int]:
         self.critic.eval()
-        x, y = self._inputs(X, Y)
         n_groups = -(-len(x) // read_out.n_candidates)
         shares = []
         for rows in torch.arange(len(x)).tensor_split(n_groups):

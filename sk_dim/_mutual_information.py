@@ -84,7 +84,8 @@ class MutualInformationEstimator(BaseEstimator):
     -----
     Columns are brought to a normal distribution by their ranks, which leaves mutual
     information as it is; strings, booleans and integers of up to 50 values are taken
-    for names. Images (three axes and more) are read by a convolutional net.
+    for names, of which the 255 most frequent are told apart. Images (three axes and
+    more) are read by a convolutional net.
 
     The lower bounds hold in expectation for any critic: what is missing to the truth is
     what the critic did not learn. No estimate from n rows that assumes nothing of the

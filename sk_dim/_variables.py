@@ -19,6 +19,7 @@ from sk_dim._formats import read_format
 from sk_dim._inputs import Rows, Scaling
 
 MAX_VALUES = 50  # distinct ones of integers that are taken for names
+MAX_NAMES = 256  # of a column, above which the less frequent ones count as one
 N_QUANTILES = 1000
 
 
@@ -113,7 +114,10 @@ class Variable:
             output_distribution="normal",
             subsample=None,
         )
-        names = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+        # What merges names tells no more than they did: lower bounds stay so.
+        names = OneHotEncoder(
+            handle_unknown="ignore", sparse_output=False, max_categories=MAX_NAMES
+        )
         self.columns = ColumnTransformer(
             [("ranks", ranks, continuous), ("names", names, discrete)]
         ).fit(V)
