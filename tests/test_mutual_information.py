@@ -35,7 +35,7 @@ def quick(**params):
 @pytest.mark.parametrize("information", [0.3, 3.0])
 def test_normal_variables(n_dims, information):
     X, Y, _ = make_normal_pairs(
-        3000, n_dims=n_dims, mutual_information=information, random_state=0
+        1500, n_dims=n_dims, mutual_information=information, random_state=0
     )
     found = quick().fit(X, Y)
     tolerance = 0.1 * information + 2 * found.standard_error_
@@ -54,14 +54,13 @@ def test_every_bound_comes_near(bound):
 
 
 def test_uniform_noise():
-    X, Y, information = make_uniform_pairs(3000, random_state=0)
-    assert (
-        abs(mutual_information(X, Y, max_iter=15, random_state=0) - information) < 0.2
-    )
+    X, Y, information = make_uniform_pairs(1000, random_state=0)
+    found = mutual_information(X, Y, max_iter=50, random_state=0)
+    assert 0.75 * information < found < information + 0.05
 
 
 def test_dependence_without_correlation():
-    X, Y, information = make_student_pairs(3000, random_state=0)
+    X, Y, information = make_student_pairs(1500, random_state=0)
     found = mutual_information(X, Y, max_iter=30, random_state=0)
     assert abs(found - information) < 0.08
 
@@ -69,16 +68,15 @@ def test_dependence_without_correlation():
 @pytest.mark.parametrize("as_type", [int, str])
 def test_discrete_variables_whatever_their_names(as_type):
     table = [[0.3, 0.05, 0.05], [0.05, 0.2, 0.05], [0.05, 0.05, 0.2]]
-    X, Y, information = make_discrete_pairs(2000, probabilities=table, random_state=0)
+    X, Y, information = make_discrete_pairs(1000, probabilities=table, random_state=0)
     found = quick(max_iter=20).fit(X.astype(as_type), Y.astype(as_type))
     assert abs(found.mutual_information_ - information) < 0.06
 
 
 def test_a_discrete_and_a_continuous_variable():
-    X, Y, information = make_mixed_pairs(2000, random_state=0)
-    assert (
-        abs(mutual_information(X, Y, max_iter=15, random_state=0) - information) < 0.1
-    )
+    X, Y, information = make_mixed_pairs(1000, random_state=0)
+    found = mutual_information(X, Y, max_iter=50, random_state=0)
+    assert 0.8 * information < found < information + 0.05
 
 
 def test_independent_variables():
@@ -123,9 +121,9 @@ def test_infonce_never_exceeds_the_logarithm_of_its_candidates():
 
 
 def test_swapping_maps_and_independent_columns_change_little():
-    X, Y, _ = make_normal_pairs(2000, n_dims=2, mutual_information=0.8, random_state=0)
+    X, Y, _ = make_normal_pairs(1000, n_dims=2, mutual_information=0.8, random_state=0)
     base = quick().fit(X, Y)
-    noise = np.random.default_rng(0).normal(size=(2000, 1))
+    noise = np.random.default_rng(0).normal(size=(1000, 1))
     for other in (
         (Y, X),
         (np.exp(X), Y),
