@@ -24,8 +24,7 @@ def accuracy(Z, y):
         (small_images, "position", 0.85),
         (small_images, "size", 0.45),
         (small_images, "defect", 0.0),
-        # Patches of a series have their contrast normalised: it takes some training.
-        (make_series, "amplitude", 0.55),
+        (make_series, "amplitude", 0.75),
         (make_series, "direction", 0.9),
         (make_series, "phase", 0.9),
     ],
@@ -35,7 +34,8 @@ def test_the_default_keeps_every_factor(make, factor, least):
     X, y = make(factor, 900, random_state=0)
     dim = DeepInfomaxTransformer(
         input_type="image" if X.ndim == 4 else "series",
-        max_iter=3,
+        # Patches of a series have their contrast normalised: amplitude takes longer.
+        max_iter=3 if X.ndim == 4 else 10,
         random_state=0,
     ).fit(X[:500])
     raw = X.reshape(len(X), -1).astype(np.float32)
