@@ -16,8 +16,11 @@ from sk_dim._read_outs import READ_OUTS, ReadOut
 from sk_dim._validation import check_choice, check_integer, check_name, choose_device
 from sk_dim._variables import check_variable, continuous_columns, group_equal_rows
 
-N_FOLDS = 3
-STOP_SHARE = 0.1  # of the rows of a fold's training, to stop it by
+N_PARTS = 5  # of which each that is judged is held out once
+N_JUDGED = 4_000  # rows that are judged, where there are as many
+MAX_PART = 10_000  # rows
+N_STOP = 2_000  # rows at most that stop a training
+STOP_SHARE = 0.1  # of the rows of a training, to stop it by
 FEW_ROWS = 50
 AT_THE_CAP = 0.85  # share of the cap from which on a value sits at it
 MANY_EQUAL = 0.05  # share of rows equal to others from which on it is warned
@@ -29,7 +32,8 @@ class MutualInformationEstimator(BaseEstimator):
     A critic learns to tell pairs that belong together from pairs of different rows;
     how well it does so on rows that it has not seen bounds what one variable tells of
     the other. Every row is judged by a critic that neither trained on it nor was
-    stopped by it: there are three, each for a third of the rows.
+    stopped by it. Each critic judges a fifth of the rows, and there are as many as it
+    takes to judge 4,000: two for 10,000 rows, five for less than 4,000.
 
     Parameters
     ----------
@@ -44,7 +48,8 @@ class MutualInformationEstimator(BaseEstimator):
         faster. Or ``critic(x_shape, y_shape) -> nn.Module`` whose forward takes
         batches (m, ...) and (n, ...) and returns scores (m, n).
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" takes some 700 steps of 256 rows, and at most 200 epochs.
+        Epochs. "auto" takes some 1,000 steps of 128 rows, and at most 200 epochs; where
+        the rows that stop a training show no gain for long, it ends before.
     device : str or torch.device, default="auto"
         "auto" takes CUDA before MPS before the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -62,6 +67,8 @@ class MutualInformationEstimator(BaseEstimator):
         nothing distribution-free from so many rows is sure to exceed.
     bound_kind_ : {"lower", "estimate"}
         Whether the value is a lower bound in expectation, or an estimate.
+    bound_ : str
+        The bound that was learnt, which `score` reads out too.
     history_ : list of dict
         One dict for each look at the rows that stop a training, with the keys "fold",
         "epoch", "train" and "stop" (bounds in nats) and "seconds".
@@ -144,7 +151,7 @@ class MutualInformationEstimator(BaseEstimator):
             For parameters out of range, values that are missing or not finite, X and Y
             of different length, and fewer than 4 rows.
         """
-        name = check_name("bound", self.bound, READ_OUTS)
+        name = self.bound_ = check_name("bound", self.bound, READ_OUTS)
         build = check_choice("critic", self.critic, PAIR_CRITICS)
         n_epochs = self.max_iter
         if not (isinstance(n_epochs, str) and n_epochs == "auto"):
@@ -186,9 +193,9 @@ class MutualInformationEstimator(BaseEstimator):
         folds = _draw_folds(X, Y, rng)
         shares = []
         caps = []
-        for k in range(folds.max() + 1):
+        for k in range(_n_judged(folds)):
             rows = rng.permutation(np.flatnonzero(folds != k))
-            n_stop = max(1, round(STOP_SHARE * len(rows)))
+            n_stop = max(1, min(N_STOP, round(STOP_SHARE * len(rows))))
             stop, train = rows[:n_stop], rows[n_stop:]
             fold = Fold(X[train], Y[train], build, device, seed=rng.randint(2**31))
             history = fold.train(
@@ -246,7 +253,7 @@ class MutualInformationEstimator(BaseEstimator):
             raise ValueError("one row has no other to be told from; pass two or more.")
         if not self.folds_:
             return self.mutual_information_
-        read_out = READ_OUTS[self.bound]
+        read_out = READ_OUTS[self.bound_]
         values = [fold.judge(X, Y, read_out)[0].mean() for fold in self.folds_]
         return float(torch.stack(values).mean())
 
@@ -279,7 +286,7 @@ def mutual_information(X: Any, Y: Any, **params: Any) -> float:
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=500)
-    >>> round(mutual_information(X, X > 0, random_state=0), 1)
+    >>> round(mutual_information(X, X > 0, max_iter=20, random_state=0), 1)
     0.7
     """
     return MutualInformationEstimator(**params).fit(X, Y).mutual_information_
@@ -289,8 +296,15 @@ def _draw_folds(X: np.ndarray, Y: np.ndarray, rng: np.random.RandomState) -> np.
     """Assign each row to a fold, equal rows of continuous values to the same."""
     groups = group_equal_rows(X, Y)
     n_groups = groups.max() + 1
-    n_folds = min(N_FOLDS, n_groups)
+    # At least two in each, else there is nothing to tell a row from.
+    n_folds = max(2, min(N_PARTS, n_groups // 2), -(-n_groups // MAX_PART))
     return (rng.permutation(n_groups) % n_folds)[groups]
+
+
+def _n_judged(folds: np.ndarray) -> int:
+    """Count the folds that it takes to judge as many rows as are wanted."""
+    n_rows = np.cumsum(np.bincount(folds))
+    return min(len(n_rows), 1 + int(np.sum(n_rows < N_JUDGED)))
 
 
 def _known_without_training(X: np.ndarray, Y: np.ndarray) -> float | None:

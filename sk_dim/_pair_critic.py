@@ -1,5 +1,6 @@
 """Critics of pairs: two batches to scores of each row of one with each of the other."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from sk_dim.encoders import ConvEncoder
 
 N_UNITS = 128  # of the nets of either side
+N_JOINT = 16  # of the net on both
 DROPOUT = 0.1
+FEW_COLUMNS = 2  # of a side, up to which nothing is dropped
 MAX_NORMAL_INPUTS = 256  # of both sides, above which no normal part is fitted
 
 
@@ -35,13 +38,15 @@ class PairCritic(nn.Module):
     Notes
     -----
     With canonical variables :math:`a, b` of correlations :math:`r`, the normal part is
-    :math:`\sum r a b / (1 - r^2) - r^2 (a^2 + b^2) / 2 (1 - r^2)`, a constant left out.
-    Squared correlations are lowered by what chance would give them.
+    :math:`\sum r a b / (1 - r^2) - r^2 (a^2 + b^2) / 2 (1 - r^2) - \log(1 - r^2) / 2`.
+    Correlations are lowered by what chance adds to them in so many columns and rows
+    (Bao et al. 2019, arXiv:1704.02408), those that chance alone may give to 0.
     """
 
     normal_xy: Tensor
     normal_xx: Tensor
     normal_yy: Tensor
+    normal_constant: Tensor
 
     def __init__(
         self,
@@ -58,16 +63,18 @@ class PairCritic(nn.Module):
         self.scale = nn.Parameter(torch.tensor(0.1))
         self.is_joint = is_joint
         if is_joint:
-            self.joint_x, self.joint_y = nn.Linear(n_units, 32), nn.Linear(n_units, 32)
-            last = nn.Linear(32, 1)
+            self.joint_x = nn.Linear(n_units, N_JOINT)
+            self.joint_y = nn.Linear(n_units, N_JOINT)
+            last = nn.Linear(N_JOINT, 1)
             nn.init.zeros_(last.weight)
-            self.head = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), last)
+            self.head = nn.Sequential(nn.Linear(N_JOINT, N_JOINT), nn.ReLU(), last)
         self.has_normal = n_inputs is not None
         if n_inputs is not None:
             d_x, d_y = n_inputs
             self.register_buffer("normal_xy", torch.zeros(d_x, d_y))
             self.register_buffer("normal_xx", torch.zeros(d_x, d_x))
             self.register_buffer("normal_yy", torch.zeros(d_y, d_y))
+            self.register_buffer("normal_constant", torch.zeros(()))
             self.normal_scale = nn.Parameter(torch.ones(()))
 
     @torch.no_grad()
@@ -84,10 +91,9 @@ class PairCritic(nn.Module):
         u, r, vt = torch.linalg.svd(
             white_x @ covariance[:d_x, d_x:] @ white_y, full_matrices=False
         )
-        # As in the adjusted coefficient of determination.
-        by_chance = (1 - r.square()) * max(d_x, y.shape[1]) / len(x)
-        r2 = (r.square() - by_chance).clamp(0.0, 1 - 1e-5)
+        r2 = _without_chance(r.square(), d_x / len(x), y.shape[1] / len(x))
         a, b = u.T @ white_x, vt @ white_y
+        self.normal_constant.copy_(-torch.log1p(-r2).sum() / 2)
         self.normal_xy.copy_((a.T * (r2.sqrt() / (1 - r2))) @ b)
         weight = r2 / (2 - 2 * r2)
         self.normal_xx.copy_((a.T * weight) @ a)
@@ -98,14 +104,30 @@ class PairCritic(nn.Module):
         of_x, of_y = self.of_x(x), self.of_y(y)
         scores = self.scale * (self.code_x(of_x) @ self.code_y(of_y).T)
         if self.is_joint:
-            sums = self.joint_x(of_x).unsqueeze(1) + self.joint_y(of_y)  # (m, n, 32)
+            sums = self.joint_x(of_x).unsqueeze(1) + self.joint_y(of_y)  # (m, n, 16)
             scores = scores + self.head(sums.relu()).squeeze(2)
         if self.has_normal:
-            ratio = x @ self.normal_xy @ y.T
+            ratio = self.normal_constant + x @ self.normal_xy @ y.T
             ratio = ratio - ((x @ self.normal_xx) * x).sum(dim=1, keepdim=True)
             ratio = ratio - ((y @ self.normal_yy) * y).sum(dim=1)
             scores = scores + self.normal_scale * ratio
         return scores
+
+
+def _without_chance(r2: Tensor, c_x: float, c_y: float) -> Tensor:
+    """Squared canonical correlations behind those found, with c columns a row.
+
+    Where there are many of both, found ones tend to
+    (t (1 - c_x) + c_x) (t (1 - c_y) + c_y) / t for a true t, and are at most at an edge
+    where there is none.
+    """
+    if c_x + c_y >= 1:
+        return torch.zeros_like(r2)
+    edge = (math.sqrt(c_x * (1 - c_y)) + math.sqrt(c_y * (1 - c_x))) ** 2
+    a, b = (1 - c_x) * (1 - c_y), r2 - c_x * (1 - c_y) - c_y * (1 - c_x)
+    root = (b.square() - 4 * a * c_x * c_y).clamp_min(0.0).sqrt()
+    t = (b + root) / (2 * a)
+    return t.masked_fill(r2 <= edge, 0.0).clamp(0.0, 1 - 1e-5)
 
 
 def _inverse_root(matrix: Tensor) -> Tensor:
@@ -129,8 +151,10 @@ def _side(shape: tuple[int, ...]) -> nn.Module:
     if len(shape) > 1:
         return _Images(shape)
     layers: list[nn.Module] = []
+    # Few columns are not overfitted, and may depend in ways with sharp edges.
+    dropout = DROPOUT if shape[0] > FEW_COLUMNS else 0.0
     for n_in in (shape[0], N_UNITS):
-        layers += [nn.Linear(n_in, N_UNITS), nn.ReLU(), nn.Dropout(DROPOUT)]
+        layers += [nn.Linear(n_in, N_UNITS), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers)
 
 

@@ -30,6 +30,7 @@ from sk_dim.patches import PatchEncoder
 __all__ = ["ENCODERS", "ConvEncoder", "Features", "MLPEncoder", "PatchEncoder"]
 
 
+N_SUMMARY = 1024  # of the global features of tables, for the critics
 MAX_FLAT = 6400  # values of the last map that the hidden layer takes as they are
 
 
@@ -141,7 +142,8 @@ class MLPEncoder(nn.Module):
     """Encoder for tables, whose local features are overlapping subsets of the columns.
 
     A shared net sees the row once for each subset, the other columns at their mean; its
-    outputs are the local features. A hidden layer on all of them makes the global ones.
+    outputs are the local features. A layer on all of them makes the global ones, and
+    what critics compare is a linear map of these.
 
     Parameters
     ----------
@@ -150,14 +152,14 @@ class MLPEncoder(nn.Module):
     n_components : int
         Size of the global features.
     n_hidden : int, default=256
-        Units of the hidden layers.
+        Units of the shared net.
     n_subsets : int, default=8
         Windows over the columns, in their order; each column is in two of them. Tables
         of fewer columns have as many subsets as columns.
 
     Notes
     -----
-    ``Features.conv`` is None; ``Features.local`` is (n, n_hidden // 2, n_subsets).
+    ``Features.local`` is (n, n_hidden // 2, n_subsets); there are no other layers.
 
     References
     ----------
@@ -195,20 +197,26 @@ class MLPEncoder(nn.Module):
             nn.BatchNorm1d(n_local),
             nn.ReLU(),
         )
-        self.hidden = nn.Sequential(
-            nn.Linear(n_local * n_subsets, n_hidden, bias=False),
-            nn.BatchNorm1d(n_hidden),
+        self.global_ = nn.Sequential(
+            nn.Linear(n_local * n_subsets, n_components, bias=False),
+            nn.BatchNorm1d(n_components),
             nn.ReLU(),
         )
-        self.global_ = nn.Linear(n_hidden, n_components)
+        self.summary = nn.Linear(n_components, N_SUMMARY)
+
+    @staticmethod
+    def full_width(input_shape: tuple[int, ...]) -> int:
+        """Units of the global layer, of however many columns."""
+        del input_shape
+        return 256
 
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
         n, k = len(batch), len(self.subsets)
         masked = batch.unsqueeze(1) * self.subsets  # (n, k, d)
         local = self.shared(masked.flatten(0, 1)).view(n, k, -1).transpose(1, 2)
-        hidden = self.hidden(local.flatten(1))
-        return Features(self.global_(hidden), hidden, None, local)
+        global_ = self.global_(local.flatten(1))
+        return Features(global_, None, None, local, self.summary(global_))
 
 
 def _windows(n_columns: int, n_subsets: int) -> Tensor:

@@ -172,7 +172,8 @@ class PatchEncoder(nn.Module):
     first layers, to find what clustering finds in a second. Here the first layer is
     :class:`sk_dim.patches.PatchFilters`, convolutions above it halve each side of the
     map until it is 4 to 7 long, and the global features are the largest values of the
-    last map in overlapping windows, its channels standardised. On 32x32 colour images
+    last map in overlapping windows, its channels standardised; of series, means of the
+    first map beside them, which training may forget. On 32x32 colour images
     it trains on some four times as many samples a second as :class:`ConvEncoder`.
 
     Parameters
@@ -194,9 +195,10 @@ class PatchEncoder(nn.Module):
 
     Notes
     -----
-    `full_width` components are 256 channels in 3x3 windows, or in 3 along a series.
-    With fewer components a fixed random projection to orthonormal axes follows, for
-    more there are more channels. What critics compare are the means in each quadrant or
+    `full_width` components are 256 channels in 3x3 windows; of a series in 3 along it,
+    and before them the means of the first map in each quarter. With fewer components a
+    fixed random projection to orthonormal axes follows, for more there are more
+    channels. What critics compare are the means in each quadrant or
     quarter: where in it a thing was, differs between views.
 
     Features of an image in evaluation are the mean of those of it shifted by half the
@@ -242,7 +244,9 @@ class PatchEncoder(nn.Module):
         sides, strides = plan_halvings(*_map_sides(input_shape))
         self.grid = _grid(sides[-1])
         self.parts = (1, min(4, sides[-1][1])) if self.is_series else (2, 2)
-        n_channels = max(256, math.ceil(n_components / math.prod(self.grid)))
+        n_first = math.prod(self.parts) * 2 * n_filters if self.is_series else 0
+        n_last = max(0, n_components - n_first)
+        n_channels = max(256, math.ceil(n_last / math.prod(self.grid)))
         self.stages = nn.ModuleList()
         n_in = 2 * n_filters
         widths = [256] * (len(strides) - 1) + [n_channels]
@@ -260,7 +264,9 @@ class PatchEncoder(nn.Module):
         # The local features are the first map of at most 64 locations.
         self.local_stage = sum(math.prod(each) > 64 for each in sides)
         self.norm = nn.BatchNorm2d(n_channels, affine=False)
-        n_values = n_channels * math.prod(self.grid)
+        if self.is_series:
+            self.first_norm = nn.BatchNorm2d(2 * n_filters, affine=False)
+        n_values = n_first + n_channels * math.prod(self.grid)
         projection = None
         if n_components < n_values:
             projection = torch.empty(n_components, n_values)
@@ -271,9 +277,13 @@ class PatchEncoder(nn.Module):
 
     @staticmethod
     def full_width(input_shape: tuple[int, ...]) -> int:
-        """Values of 256 channels in up to 3x3 windows of the last map."""
+        """Values of 256 channels in up to 3x3 windows of the last map.
+
+        Of series also of 128 in the quarters of the first.
+        """
         sides, _ = plan_halvings(*_map_sides(input_shape))
-        return 256 * math.prod(_grid(sides[-1]))
+        n_last = 256 * math.prod(_grid(sides[-1]))
+        return n_last + 128 * min(4, sides[-1][1]) * (len(input_shape) == 2)
 
     def learn_first(self, batch: Tensor, seed: int) -> None:
         """Learn the patch filters from scaled samples.
@@ -299,7 +309,9 @@ class PatchEncoder(nn.Module):
             maps, pooled = self._mean_of_versions(batch)
         first, last, summary = pooled
         hidden = torch.cat([first, last], dim=1)
-        global_ = last if self.projection is None else last @ self.projection.T
+        global_ = hidden if self.is_series else last
+        if self.projection is not None:
+            global_ = global_ @ self.projection.T
         conv, local = maps[-1], maps[1 + self.local_stage]
         if self.is_series:
             conv, local = conv.squeeze(2), local.squeeze(2)
@@ -328,9 +340,10 @@ class PatchEncoder(nn.Module):
 
     def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
         """Return means of the first map, largest values of the last, and its means."""
+        first = self.first_norm(maps[0]) if self.is_series else maps[0]
         last = self.norm(maps[-1])
         return [
-            grid_means(maps[0], self.parts),
+            grid_means(first, self.parts),
             adaptive_max_pool2d(last, self.grid).flatten(1).float(),
             grid_means(last, self.parts),
         ]

@@ -92,7 +92,7 @@ def test_complex():
         ({"augment": "zoom"}, r"augment='zoom' is not known; .*'color', 'corrupt', 'crop'"),
         ({"augment": ()}, r"augment=\(\) makes no views; use augment=None"),
         ({"augment": "crop"}, r"augment='crop' makes views of images and series"),
-        ({"output_layer": "top"}, r"output_layer='top' is not a layer .*'global', 'hid"),
+        ({"output_layer": "top"}, r"output_layer='top' is not a layer .*'global', 'local'"),
         ({"output_layer": "conv"}, r"output_layer='conv' is not a layer of this"),
         ({"device": "gpu"}, r"device='gpu' is not known; expected 'auto', 'cpu'"),
         ({"device": "mps"}, r"device='mps' is not available on this machine"),

@@ -143,10 +143,10 @@ def test_series_of_any_length(n_channels, length):
 @given(n_channels=st.integers(1, 30), length=st.integers(16, 3000))
 def test_patches_of_series_of_any_length(n_channels, length):
     width = PatchEncoder.full_width((n_channels, length))
-    encoder = PatchEncoder((n_channels, length), width, n_filters=8).eval()
+    encoder = PatchEncoder((n_channels, length), width).eval()
     features = encoder(torch.rand(2, n_channels, length))
     assert features.global_.shape == (2, width)
-    assert width <= 768
+    assert width <= 1280
     assert features.local.ndim == features.conv.ndim == 3
     assert 1 < features.local[0, 0].numel() <= 64
     assert features.summary.shape[1] <= 1024
@@ -154,7 +154,7 @@ def test_patches_of_series_of_any_length(n_channels, length):
 
 
 def test_a_series_and_its_mirror_image_get_equal_features_where_views_are_flipped():
-    encoder = PatchEncoder((2, 50), 768).eval()
+    encoder = PatchEncoder((2, 50), PatchEncoder.full_width((2, 50))).eval()
     series = torch.rand(3, 2, 50)
     assert not torch.allclose(encoder(series).global_, encoder(series.flip(-1)).global_)
     encoder.is_mirrored = True

@@ -36,6 +36,7 @@ LAYERS = {
     "_design": 4,
     "_mutual_information": 5,
     "_saving": 5,
+    "evaluation": 6,
     "_net_holder": 6,
     "_deep_infomax": 7,
     "__init__": 8,

@@ -25,7 +25,7 @@ LOWER = [name for name, read_out in READ_OUTS.items() if read_out.kind == "lower
 
 
 def quick(**params):
-    return MutualInformationEstimator(**({"max_iter": 6, "random_state": 0} | params))
+    return MutualInformationEstimator(**({"max_iter": 4, "random_state": 0} | params))
 
 
 # Truth
@@ -55,13 +55,13 @@ def test_every_bound_comes_near(bound):
 
 def test_uniform_noise():
     X, Y, information = make_uniform_pairs(1000, random_state=0)
-    found = mutual_information(X, Y, max_iter=50, random_state=0)
+    found = mutual_information(X, Y, max_iter=25, random_state=0)
     assert 0.75 * information < found < information + 0.05
 
 
 def test_dependence_without_correlation():
     X, Y, information = make_student_pairs(1500, random_state=0)
-    found = mutual_information(X, Y, max_iter=30, random_state=0)
+    found = mutual_information(X, Y, max_iter=15, random_state=0)
     assert abs(found - information) < 0.08
 
 
@@ -69,13 +69,13 @@ def test_dependence_without_correlation():
 def test_discrete_variables_whatever_their_names(as_type):
     table = [[0.3, 0.05, 0.05], [0.05, 0.2, 0.05], [0.05, 0.05, 0.2]]
     X, Y, information = make_discrete_pairs(1000, probabilities=table, random_state=0)
-    found = quick(max_iter=20).fit(X.astype(as_type), Y.astype(as_type))
+    found = quick(max_iter=10).fit(X.astype(as_type), Y.astype(as_type))
     assert abs(found.mutual_information_ - information) < 0.06
 
 
 def test_a_discrete_and_a_continuous_variable():
     X, Y, information = make_mixed_pairs(1000, random_state=0)
-    found = mutual_information(X, Y, max_iter=50, random_state=0)
+    found = mutual_information(X, Y, max_iter=25, random_state=0)
     assert 0.8 * information < found < information + 0.05
 
 
@@ -112,9 +112,9 @@ def test_the_mean_of_a_lower_bound_does_not_exceed_the_truth(bound):
 def test_infonce_never_exceeds_the_logarithm_of_its_candidates():
     X = np.random.default_rng(0).normal(size=300)
     Y = X + 1e-6 * np.random.default_rng(1).normal(size=300)
-    with pytest.warns(UserWarning, match="sits at the cap of 4.6"):
+    with pytest.warns(UserWarning, match="sits at the cap of 4.09"):
         found = quick(max_iter=30).fit(X, Y)
-    assert found.mutual_information_ <= found.cap_ == pytest.approx(math.log(100))
+    assert found.mutual_information_ <= found.cap_ == pytest.approx(math.log(60))
 
 
 # Invariances
@@ -161,7 +161,7 @@ def test_clones_pickles_and_names_of_attributes():
     again = pickle.loads(pickle.dumps(found))
     assert again.score(X, Y) == found.score(X, Y)
     assert found.history_[0].keys() == {"fold", "epoch", "train", "stop", "seconds"}
-    assert {row["fold"] for row in found.history_} == {0, 1, 2}
+    assert {row["fold"] for row in found.history_} == {0, 1, 2, 3, 4}
     assert found.n_features_in_ == 1
 
 
@@ -169,7 +169,7 @@ def test_a_frame_of_mixed_columns():
     rng = np.random.default_rng(0)
     kind = rng.choice(["a", "b"], size=400)
     frame = pd.DataFrame({"kind": kind, "noise": rng.normal(size=400)})
-    found = quick(max_iter=20).fit(frame, kind == "a")
+    found = quick(max_iter=10).fit(frame, kind == "a")
     assert abs(found.mutual_information_ - math.log(2)) < 0.1
 
 
@@ -202,6 +202,7 @@ def test_the_normal_part_is_the_log_density_ratio():
             - r**2 * (x[:50, None, i] ** 2 + y[None, :50, i] ** 2)
         )
         / (2 * (1 - r**2))
+        - math.log(1 - r**2) / 2
         for i in range(2)
     )
     torch.testing.assert_close(scores, expected, atol=0.15, rtol=0.05)
@@ -277,6 +278,12 @@ Y40 = np.random.default_rng(6).normal(size=60)
 def test_bad_input(X, Y, params, error, message):
     with pytest.raises(error, match=message):
         quick(**params).fit(X, Y)
+
+
+def test_score_reads_out_what_was_learnt():
+    found = quick(max_iter=1).fit(X40, Y40)
+    before = found.score(X40, Y40)
+    assert found.set_params(bound="nwj").score(X40, Y40) == before
 
 
 def test_score_refuses_other_rows():
