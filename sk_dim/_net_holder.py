@@ -65,6 +65,25 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
                     joined[name][part] = values
         return {name: values.numpy() for name, values in joined.items()}
 
+    def _transform_views(self, X: ArrayLike, seed: int) -> list[np.ndarray]:
+        """Global features of two views of each sample, or of itself where there is one.
+
+        Views are made as in training, and encoded in evaluation mode.
+        """
+        net = self.net_
+        rows = self._check_rows(X)
+        generator = torch.Generator(self.device_).manual_seed(seed)
+        net.module_.eval()
+        with torch.inference_mode():
+            batches = [
+                [
+                    view.global_.cpu().numpy()
+                    for view in net.make_views(batch, generator)
+                ]
+                for batch in SliceLoader(rows, self.batch_size)
+            ]
+        return [np.concatenate(views) for views in zip(*batches, strict=True)]
+
     def _prepare(self, X: ArrayLike, *, is_new: bool) -> Rows:
         """Check all that is given and build the net if it is new, before training."""
         check_integer("batch_size", self.batch_size, 2, " leaves no negatives")

@@ -12,7 +12,7 @@ from sk_dim.encoders import ConvEncoder
 N_UNITS = 128  # of the nets of either side
 N_JOINT = 16  # of the net on both
 DROPOUT = 0.1
-FEW_COLUMNS = 2  # of a side, up to which nothing is dropped
+FEW_COLUMNS = 2  # of a side, up to which nothing is dropped, and the joint net wider
 MAX_NORMAL_INPUTS = 256  # of both sides, above which no normal part is fitted
 
 
@@ -32,8 +32,8 @@ class PairCritic(nn.Module):
         Size of their outputs.
     n_inputs : tuple of int or None
         Columns of either side, for the normal part; None leaves it out.
-    is_joint : bool, default=True
-        Whether there is a joint part.
+    n_joint : int, default=16
+        Units of the joint part; 0 leaves it out.
 
     Notes
     -----
@@ -55,19 +55,19 @@ class PairCritic(nn.Module):
         n_units: int,
         n_inputs: tuple[int, int] | None,
         *,
-        is_joint: bool = True,
+        n_joint: int = N_JOINT,
     ) -> None:
         super().__init__()
         self.of_x, self.of_y = of_x, of_y
         self.code_x, self.code_y = nn.Linear(n_units, 32), nn.Linear(n_units, 32)
         self.scale = nn.Parameter(torch.tensor(0.1))
-        self.is_joint = is_joint
-        if is_joint:
-            self.joint_x = nn.Linear(n_units, N_JOINT)
-            self.joint_y = nn.Linear(n_units, N_JOINT)
-            last = nn.Linear(N_JOINT, 1)
+        self.is_joint = n_joint > 0
+        if n_joint:
+            self.joint_x = nn.Linear(n_units, n_joint)
+            self.joint_y = nn.Linear(n_units, n_joint)
+            last = nn.Linear(n_joint, 1)
             nn.init.zeros_(last.weight)
-            self.head = nn.Sequential(nn.Linear(N_JOINT, N_JOINT), nn.ReLU(), last)
+            self.head = nn.Sequential(nn.Linear(n_joint, n_joint), nn.ReLU(), last)
         self.has_normal = n_inputs is not None
         if n_inputs is not None:
             d_x, d_y = n_inputs
@@ -104,7 +104,9 @@ class PairCritic(nn.Module):
         of_x, of_y = self.of_x(x), self.of_y(y)
         scores = self.scale * (self.code_x(of_x) @ self.code_y(of_y).T)
         if self.is_joint:
-            sums = self.joint_x(of_x).unsqueeze(1) + self.joint_y(of_y)  # (m, n, 16)
+            sums = self.joint_x(of_x).unsqueeze(1) + self.joint_y(
+                of_y
+            )  # (m, n, n_joint)
             scores = scores + self.head(sums.relu()).squeeze(2)
         if self.has_normal:
             ratio = self.normal_constant + x @ self.normal_xy @ y.T
@@ -151,11 +153,15 @@ def _side(shape: tuple[int, ...]) -> nn.Module:
     if len(shape) > 1:
         return _Images(shape)
     layers: list[nn.Module] = []
-    # Few columns are not overfitted, and may depend in ways with sharp edges.
-    dropout = DROPOUT if shape[0] > FEW_COLUMNS else 0.0
+    dropout = 0.0 if _has_few_columns(shape) else DROPOUT
     for n_in in (shape[0], N_UNITS):
         layers += [nn.Linear(n_in, N_UNITS), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers)
+
+
+def _has_few_columns(shape: tuple[int, ...]) -> bool:
+    """Whether overfitting is no danger, but an edge too sharp for the net may be."""
+    return len(shape) == 1 and shape[0] <= FEW_COLUMNS
 
 
 def build_critic(
@@ -168,7 +174,10 @@ def build_critic(
     ):
         n_inputs = x_shape[0], y_shape[0]
     sides = _side(x_shape), _side(y_shape)
-    return PairCritic(*sides, N_UNITS, n_inputs, is_joint=is_joint)
+    n_joint = N_JOINT * is_joint
+    if _has_few_columns(x_shape) and _has_few_columns(y_shape):
+        n_joint *= 2
+    return PairCritic(*sides, N_UNITS, n_inputs, n_joint=n_joint)
 
 
 PAIR_CRITICS: dict[str, Callable[..., nn.Module]] = {

@@ -17,6 +17,7 @@ MODULES = [
     "sk_dim.datasets",
     "sk_dim.evaluation",
     "sk_dim.patches",
+    "sk_dim.plotting",
 ]
 # Checks left out, each with its reason.
 LEFT_OUT = {

@@ -1,93 +1,229 @@
-"""Judging representations, against closed forms."""
-
-import math
+"""Probes, label efficiency and utility, against what can be worked out by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits, make_classification
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.linear_model import LogisticRegression
 
-from sk_dim.evaluation import encoded_information, neural_dependency_measure
+from sk_dim import DeepInfomaxTransformer
+from sk_dim.evaluation import (
+    effective_rank,
+    label_efficiency,
+    linear_probe,
+    utility,
+)
 
-QUICK = {"critic": "separable", "max_iter": 3, "random_state": 0}
-
-
-def normal_columns(correlations, n=1500):
-    rng = np.random.default_rng(0)
-    return rng.multivariate_normal(np.zeros(len(correlations)), correlations, size=n)
-
-
-def test_the_dependency_of_normal_columns_has_a_closed_form():
-    correlations = 0.6 * np.ones((4, 4)) + 0.4 * np.eye(4)
-    truth = -0.5 * np.linalg.slogdet(correlations).logabsdet
-    Z = normal_columns(correlations)
-    found = neural_dependency_measure(Z, **QUICK)
-    assert abs(found - truth) < 0.1
-    # Increasing maps of single components leave it as it is.
-    mapped = neural_dependency_measure(np.exp(Z), **QUICK)
-    assert abs(mapped - found) < 0.03
+X, y = make_classification(
+    400, n_features=6, n_informative=3, n_classes=3, n_clusters_per_class=1,
+    class_sep=2.0, random_state=0,
+)  # fmt: skip
 
 
-def test_what_one_discriminator_could_not_find_is_found_in_parts():
-    # Eight groups of two columns each, together far above the logarithm of the rows.
-    n = 500
-    information = 2.0
-    r = math.sqrt(-math.expm1(-2 * information))
-    correlations = np.kron(np.eye(8), [[1, r], [r, 1]])
-    found = neural_dependency_measure(normal_columns(correlations, n), **QUICK)
-    assert found > 13 > 2 * math.log(n)
+# Probes
 
 
-def test_independent_and_constant_components():
-    Z = normal_columns(np.eye(3))
-    found = neural_dependency_measure(Z, **QUICK)
-    assert abs(found) < 0.05
-    with_constant = np.insert(Z, 1, 7.0, axis=1)
-    assert neural_dependency_measure(with_constant, **QUICK) == found
-    assert neural_dependency_measure(Z[:, :1]) == 0
-    assert neural_dependency_measure(np.ones((10, 2))) == 0
+@pytest.mark.parametrize("kind", ["linear", "svm", "knn", "mlp"])
+def test_every_probe_takes_every_target(kind):
+    classes = linear_probe(None, X, y, kind=kind, cv=2)["features"]
+    assert classes.shape == (2,)
+    assert classes.min() > 0.8
+    names = linear_probe(None, X, np.array(["a", "b", "c"])[y], kind=kind, cv=2)
+    np.testing.assert_allclose(names["features"], classes)
+    labels = np.column_stack([y == 0, y == 1]).astype(int)
+    assert linear_probe(None, X, labels, kind=kind, cv=2)["features"].min() > 0.8
+    numbers = X[:, :2] @ [[1.0, 2.0], [0.5, -1.0]]
+    assert linear_probe(None, X, numbers, kind=kind, cv=2)["features"].min() > 0.5
 
 
-def test_a_copied_component_tells_everything():
-    Z = normal_columns(np.eye(2), 100)
-    with pytest.warns(UserWarning, match="a continuous column is in both"):
-        assert neural_dependency_measure(np.hstack([Z, Z]), **QUICK) == math.inf
+def test_a_probe_of_given_test_rows_is_a_plain_fit():
+    scores = linear_probe(
+        PCA(6).fit(X), X[:300], y[:300], X_test=X[300:], y_test=y[300:]
+    )
+    assert scores["features"].shape == (1,)
+    plain = LogisticRegression().fit(X[:300], y[:300]).score(X[300:], y[300:])
+    assert abs(scores["features"][0] - plain) < 0.05
 
 
-def test_what_noise_leaves_of_a_column():
-    X = normal_columns(np.eye(3))
-    first = FunctionTransformer(lambda X: X[:, :1] ** 3)
-    with pytest.warns(UserWarning, match="sits at the cap"):
-        encoded_information(first, X, **QUICK)
-    pca = PCA(n_components=2, random_state=0).fit(X)
-    noisy = encoded_information(pca, X, noise=0.5, **QUICK)
-    assert abs(noisy - math.log(1 + 1 / 0.25)) < 0.15
+def test_all_layers_in_one_call():
+    images, digits = load_digits(return_X_y=True)
+    images = images[:200].reshape(-1, 8, 8)
+    dim = DeepInfomaxTransformer(16, max_iter=1, random_state=0).fit(images)
+    scores = linear_probe(dim, images, digits[:200], kind="knn", cv=2)
+    assert list(scores) == ["global", "hidden", "conv", "local"]
+    by_hand = linear_probe(None, dim.features(images), digits[:200], kind="knn", cv=2)
+    for layer, values in scores.items():
+        np.testing.assert_array_equal(values, by_hand[layer])
 
 
-def test_images_and_their_representation():
-    rng = np.random.default_rng(0)
-    side = rng.integers(2, size=800)
-    images = rng.normal(scale=0.1, size=(800, 8, 8))
-    images[np.arange(800), 4, 2 + 3 * side] += 1
-    where = FunctionTransformer(lambda X: (X[:, 4, 5] > 0.5).astype(int))
-    found = encoded_information(where, images, max_iter=12, random_state=0)
-    assert abs(found - math.log(2)) < 0.1
+def test_noise_has_nothing_to_find():
+    noise = np.random.default_rng(0).normal(size=(400, 5))
+    assert linear_probe(None, noise, y)["features"].mean() < 0.5
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "error", "message"),
     [
-        (lambda: neural_dependency_measure(np.zeros(3)), "Expected 2D array"),
+        (lambda: linear_probe(None, X, y[:9]), ValueError, "inconsistent numbers"),
+        (lambda: linear_probe(None, X, y, kind="tree"), ValueError, "kind='tree'"),
+        (lambda: linear_probe(3, X, y), TypeError, "model=int has neither transform"),
+        (lambda: linear_probe(None, X, 0 * y), ValueError, "y has one class only"),
+        (lambda: linear_probe(None, X, y, X_test=X), ValueError, "belong together"),
         (
-            lambda: neural_dependency_measure([[0.0, np.nan]] * 5),
-            "Input Z contains NaN",
-        ),
-        (
-            lambda: encoded_information(PCA(), np.eye(5), noise=-1.0),
-            "noise=-1.0 is out of range",
+            lambda: linear_probe(None, X, np.column_stack([y, y])),
+            ValueError,
+            "y is multiclass-multioutput",
         ),
     ],
 )
-def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
+def test_probes_of_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
         call()
+
+
+# Effective rank
+
+
+@given(rank=st.integers(1, 8), scale=st.floats(1e-3, 1e3))
+def test_effective_rank_counts_equal_directions(rank, scale):
+    q, _ = np.linalg.qr(np.random.default_rng(rank).normal(size=(50, 10)))
+    Z = q[:, :rank] - q[:, :rank].mean(axis=0)
+    Z = np.linalg.qr(Z)[0] @ np.eye(rank, 12)
+    assert effective_rank(scale * Z + 3) == pytest.approx(rank)
+
+
+def test_effective_rank_of_constants_is_none():
+    assert effective_rank(np.ones((5, 3))) == 0
+
+
+# Utility
+
+
+def test_utility_by_hand():
+    scratch = [0.5, 0.6, 0.8]
+    found = utility([10, 20, 40], scratch, [10, 20, 40], [0.55, 0.7, 0.5])
+    # 0.55 is reached at 15 labels, 0.7 at 30, 0.5 at 10.
+    np.testing.assert_allclose(found.values.ravel(), [0.5, 0.5, -0.75])
+    assert not found.is_at_least.any()
+    assert not found.is_at_most.any()
+
+
+def test_what_is_out_of_reach_is_censored_and_said_to_be():
+    found = utility([10, 20, 40], [0.5, 0.6, 0.8], [10, 20], [[0.9, 0.7], [0.4, 0.6]])
+    np.testing.assert_allclose(found.values, [[3, 2], [-0.5, 0]])
+    assert found.is_at_least.tolist() == [[True, False], [False, False]]
+    assert found.is_at_most.tolist() == [[False, False], [True, False]]
+    first, second = str(found).splitlines()
+    assert "at least 2.50" in first
+    assert "at most -0.25, mean of 2 draws, 1 of them censored" in second
+
+
+def test_a_curve_that_falls_is_made_monotone_and_a_flat_one_counts_fewest_labels():
+    # Isotonic regression makes 0.7, 0.5 into 0.6, 0.6.
+    found = utility([10, 20, 40, 80], [0.4, 0.7, 0.5, 0.9], [20], [[0.6, 0.5]])
+    np.testing.assert_allclose(found.values, [[0.0, 15 / 20 - 1]])
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    st.permutations([10, 20, 40]),
+)
+def test_a_model_is_worth_itself_and_order_does_not_matter(scores, order):
+    scores = dict(zip([10, 20, 40], sorted(scores), strict=True))
+    found = utility(order, [scores[n] for n in order], [10, 20, 40], [*scores.values()])
+    # On a flat piece fewer labels would do.
+    assert (found.values <= 1e-9).all()
+    if len(set(scores.values())) == 3:
+        np.testing.assert_allclose(found.values, 0, atol=1e-9)
+
+
+def test_utility_of_bad_input():
+    with pytest.raises(ValueError, match=r"scratch_budgets of shape \(2,\)"):
+        utility([1, 2], [0.5], [1], [0.5])
+    with pytest.raises(ValueError, match=r"budgets=\[3, 3\]; they must be positive"):
+        utility([1, 2], [0.5, 0.6], [3, 3], [0.5, 0.6])
+
+
+# Label efficiency
+
+
+def compare(models, budgets=(9, 60), **params):
+    return label_efficiency(
+        models, X[:300], y[:300], budgets, X_test=X[300:], y_test=y[300:],
+        **({"n_draws": 3, "random_state": 0} | params),
+    )  # fmt: skip
+
+
+def test_models_are_compared_on_the_same_draws():
+    same = LogisticRegression()
+    found = compare({"a": same, "b": same, "raw": None, "PCA": PCA(2).fit(X)})
+    assert found.models == ("a", "b", "raw", "PCA")
+    assert found.scores.shape == (4, 2, 3)
+    np.testing.assert_array_equal(found.scores[0], found.scores[1])
+    assert (found.scores[:3, 1] > 0.8).all()
+    assert not hasattr(same, "coef_")
+    by_hand = utility([9, 60], found.scores[0], [9, 60], found.scores[3])
+    np.testing.assert_array_equal(
+        found.utility("PCA", scratch="a").values, by_hand.values
+    )
+    with pytest.raises(ValueError, match="'c' is none of the models a, b, raw, PCA"):
+        found.utility("c", scratch="a")
+    again = compare({"a": same, "raw": None}, n_jobs=2)
+    np.testing.assert_array_equal(again.scores[0], found.scores[0])
+    assert str(found).splitlines()[1].startswith("a  ")
+
+
+class Recorder(LogisticRegression):
+    drawn: list = []  # noqa: RUF012
+
+    def fit(self, X, y):
+        self.drawn.append((np.asarray(X), np.asarray(y)))
+        return super().fit(X, y)
+
+
+def test_draws_are_nested_and_stratified():
+    Recorder.drawn.clear()
+    compare({"recorder": Recorder()}, budgets=(3, 30), n_draws=1)
+    (few_X, few_y), (many_X, many_y) = Recorder.drawn
+    assert sorted(few_y) == [0, 1, 2]
+    np.testing.assert_array_equal(many_X[:3], few_X)
+    shares = np.bincount(many_y) / 30
+    np.testing.assert_allclose(shares, np.bincount(y[:300]) / 300, atol=0.05)
+
+
+def test_groups_come_whole():
+    Recorder.drawn.clear()
+    groups = np.arange(300) // 30
+    frame = pd.DataFrame(X, columns=[*"abcdef"]).assign(
+        group=np.append(groups, [-1] * 100)
+    )
+    label_efficiency(
+        {"recorder": Recorder()}, frame[:300], y[:300], [60],
+        X_test=frame[300:], y_test=y[300:], n_draws=2, groups=groups,
+    )  # fmt: skip
+    for drawn, _ in Recorder.drawn:
+        assert len(np.unique(drawn[:, -1])) == 2
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"budgets": [301]}, "a budget of 301 labels; it must be .* at most 300"),
+        ({"budgets": [2]}, "a budget of 2 labels; it must be at least 3, one for each"),
+        ({"budgets": [0]}, "a budget=0; it must be at least 1"),
+        ({"n_draws": 0}, "n_draws=0"),
+        ({"groups": y[:300], "budgets": [10]}, "leave out the classes"),
+        ({"groups": y[:30]}, "inconsistent numbers of samples"),
+    ],
+)
+def test_label_efficiency_of_bad_input(params, message):
+    with pytest.raises(ValueError, match=message):
+        compare({"raw": None}, **params)
+
+
+def test_label_efficiency_of_numbers_is_refused():
+    with pytest.raises(ValueError, match="y holds no classes"):
+        label_efficiency({"raw": None}, X, X[:, 0], [10], X_test=X, y_test=X[:, 0])

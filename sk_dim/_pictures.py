@@ -1,0 +1,303 @@
+"""Displays that show samples themselves: neighbours, and scores of their parts.
+
+This module imports nothing of its own package.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+MAX_PICTURES = 16  # side by side
+
+
+def pyplot() -> Any:
+    """Return matplotlib.pyplot, or say how to install it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            'plotting needs matplotlib: pip install "sk_dim[plot]".'
+        ) from error
+    return plt
+
+
+def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
+    """View samples as "image" (n, h, w) or (n, h, w, 3), or as "series" (n, c, l).
+
+    Raises
+    ------
+    ValueError
+        If they are rows of a table, or have channels that are no colours.
+    """
+    X = np.asarray(X)
+    # Channels come first in what an estimator found out.
+    shape = getattr(estimator, "input_shape_", X.shape[1:])
+    if X.ndim == 2 and len(shape) > 1:
+        given = estimator.input_shape or ()
+        X = X.reshape(len(X), *(given if len(given) == len(shape) else shape))
+    if X.ndim not in (3, 4) or len(shape) == 1:
+        raise ValueError(
+            "rows of a table have no picture; this display takes images and series."
+        )
+    if hasattr(estimator, "input_shape_") and len(shape) == 2:
+        return "series", X if X.shape[1:] == shape else X.transpose(0, 2, 1)
+    pictures = X if X.ndim == 4 else X[..., None]
+    is_first = pictures.shape[1:] == shape if len(shape) == 3 else False
+    if is_first and (hasattr(estimator, "input_shape_") or shape[0] in (1, 3)):
+        pictures = pictures.transpose(0, 2, 3, 1)
+    if pictures.shape[3] not in (1, 3):
+        raise ValueError(
+            f"images of {pictures.shape[3]} channels have no colours; pass those of "
+            "one or three."
+        )
+    low, high = pictures.min(), pictures.max()
+    pictures = (pictures - low) / max(high - low, 1e-12)
+    return "image", pictures.squeeze(3) if pictures.shape[3] == 1 else pictures
+
+
+def _draw_sample(ax: Any, kind: str, sample: np.ndarray) -> None:
+    if kind == "image":
+        ax.imshow(sample, cmap="gray", vmin=0, vmax=1)
+    else:
+        ax.plot(sample.T, lw=1)
+    ax.set(xticks=[], yticks=[])
+
+
+class NeighborsDisplay:
+    """Nearest and farthest neighbours of some samples, as a grid of pictures.
+
+    Parameters
+    ----------
+    samples : ndarray
+        Images (n, h, w) or (n, h, w, 3) between 0 and 1, or series (n, c, l).
+    kind : {"image", "series"}
+        What they are.
+    rows : ndarray of shape (n_rows,)
+        Samples whose neighbours are shown.
+    nearest, farthest : ndarray of shape (n_rows, n_neighbors)
+        Their neighbours, the nearest and the farthest one first.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes, of shape (n_rows, 1 + 2 n_neighbors)
+        The grid: each sample, then its nearest, then its farthest neighbours.
+    figure_ : matplotlib Figure
+        That holds it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_dim import DeepInfomaxTransformer
+    >>> X = np.random.default_rng(0).normal(size=(64, 8, 8))
+    >>> dim = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(X)
+    >>> NeighborsDisplay.from_estimator(dim, X, n_neighbors=2).axes_.shape
+    (5, 5)
+    """
+
+    def __init__(
+        self,
+        samples: np.ndarray,
+        kind: str,
+        rows: np.ndarray,
+        nearest: np.ndarray,
+        farthest: np.ndarray,
+    ) -> None:
+        self.samples = samples
+        self.kind = kind
+        self.rows = rows
+        self.nearest = nearest
+        self.farthest = farthest
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        rows: Any = None,
+        n_neighbors: int = 4,
+        metric: str = "euclidean",
+        ax: Any = None,
+    ) -> Self:
+        """Find neighbours by the features of a fitted transformer, and draw them.
+
+        Parameters
+        ----------
+        estimator : fitted transformer
+            With the method `transform`.
+        X : array-like of shape (n_samples, ...)
+            Images or series that it takes.
+        rows : array-like of int, default=None
+            Samples whose neighbours are shown; None takes five, evenly over `X`.
+        n_neighbors : int, default=4
+            Nearest, and as many farthest.
+        metric : str, default="euclidean"
+            Of the distance between scaled features, as in scikit-learn.
+        ax : ndarray of matplotlib Axes, default=None
+            To draw into; None makes them.
+
+        Returns
+        -------
+        NeighborsDisplay
+            What was drawn.
+        """
+        kind, samples = _as_pictures(X, estimator)
+        if not 1 <= n_neighbors < len(samples):
+            raise ValueError(
+                f"n_neighbors={n_neighbors} of {len(samples)} samples; it must be from "
+                "1 to one less than the samples."
+            )
+        if rows is None:
+            rows = np.unique(np.linspace(0, len(samples) - 1, 5).astype(int))
+        rows = np.asarray(rows)
+        Z = StandardScaler().fit_transform(estimator.transform(X))
+        search = NearestNeighbors(n_neighbors=len(Z), metric=metric).fit(Z)
+        order = search.kneighbors(Z[rows], return_distance=False)
+        # A sample is no neighbour of its own; copies of it may come before it.
+        others = np.array(
+            [each[each != row] for each, row in zip(order, rows, strict=True)]
+        )
+        nearest, farthest = others[:, :n_neighbors], others[:, : -n_neighbors - 1 : -1]
+        return cls(samples, kind, rows, nearest, farthest).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw the grid.
+
+        Parameters
+        ----------
+        ax : ndarray of matplotlib Axes, default=None
+            To draw into, of the shape of `axes_`; None makes them.
+
+        Returns
+        -------
+        NeighborsDisplay
+            Itself.
+        """
+        n_rows, n_each = self.nearest.shape
+        if ax is None:
+            _, ax = pyplot().subplots(
+                n_rows,
+                1 + 2 * n_each,
+                figsize=(1.1 * (1 + 2 * n_each), 1.15 * n_rows + 0.3),
+                layout="constrained",
+                squeeze=False,
+            )
+        self.axes_ = np.asarray(ax).reshape(n_rows, 1 + 2 * n_each)
+        self.figure_ = self.axes_[0, 0].figure
+        shown = np.column_stack([self.rows, self.nearest, self.farthest])
+        for row_axes, row in zip(self.axes_, shown, strict=True):
+            for each, sample in zip(row_axes, row, strict=True):
+                _draw_sample(each, self.kind, self.samples[sample])
+            for spine in row_axes[0].spines.values():
+                spine.set(color="C3", linewidth=2)
+        for column, title in ((0, "sample"), (1, "nearest"), (1 + n_each, "farthest")):
+            self.axes_[0, column].set_title(title, loc="left", fontsize=10)
+        return self
+
+
+class LocalScoreDisplay:
+    """Which parts of a sample its global features tell most about.
+
+    Parameters
+    ----------
+    samples : ndarray
+        Images (n, h, w) or (n, h, w, 3) between 0 and 1, or series (n, c, l).
+    kind : {"image", "series"}
+        What they are.
+    scores : ndarray of shape (n, h', w') or (n, l')
+        Of each location with the global features of its own sample.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes, of shape (2, n) or (1, n)
+        Images, and below them their scores; series over theirs.
+    figure_ : matplotlib Figure
+        That holds them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_dim import DeepInfomaxTransformer
+    >>> X = np.random.default_rng(0).normal(size=(64, 8, 8))
+    >>> dim = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(X)
+    >>> LocalScoreDisplay.from_estimator(dim, X[:3]).scores.shape
+    (3, 4, 4)
+    """
+
+    def __init__(self, samples: np.ndarray, kind: str, scores: np.ndarray) -> None:
+        self.samples = samples
+        self.kind = kind
+        self.scores = scores
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, *, ax: Any = None) -> Self:
+        """Score the locations of some samples, and draw them.
+
+        Parameters
+        ----------
+        estimator : fitted DeepInfomaxTransformer
+            With the methods `local_scores` and `features`.
+        X : array-like of shape (n_samples, ...)
+            Images or series, at most 16.
+        ax : ndarray of matplotlib Axes, default=None
+            To draw into; None makes them.
+
+        Returns
+        -------
+        LocalScoreDisplay
+            What was drawn.
+        """
+        kind, samples = _as_pictures(X, estimator)
+        if len(samples) > MAX_PICTURES:
+            raise ValueError(
+                f"{len(samples)} samples; pass at most {MAX_PICTURES}, such as "
+                f"X[:{MAX_PICTURES}]."
+            )
+        sides = estimator.features(X[:1])["local"].shape[2:]
+        scores = estimator.local_scores(X).reshape(len(samples), *sides)
+        return cls(samples, kind, scores).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw samples and scores.
+
+        Parameters
+        ----------
+        ax : ndarray of matplotlib Axes, default=None
+            To draw into, of the shape of `axes_`; None makes them.
+
+        Returns
+        -------
+        LocalScoreDisplay
+            Itself.
+        """
+        n, n_rows = len(self.samples), 2 if self.kind == "image" else 1
+        if ax is None:
+            _, ax = pyplot().subplots(
+                n_rows,
+                n,
+                figsize=(max(1.4 * n + 0.8, 3), 1.5 * n_rows + 0.3),
+                layout="constrained",
+                squeeze=False,
+            )
+        self.axes_ = np.asarray(ax).reshape(n_rows, n)
+        self.figure_ = self.axes_[0, 0].figure
+        limits = {"vmin": self.scores.min(), "vmax": self.scores.max()}
+        for i, (sample, scores) in enumerate(
+            zip(self.samples, self.scores, strict=True)
+        ):
+            column = self.axes_[:, i]
+            if self.kind == "image":
+                _draw_sample(column[0], "image", sample)
+                drawn = column[1].imshow(scores, **limits)
+                column[1].set(xticks=[], yticks=[])
+            else:
+                # The scores are the ground that the series is drawn on.
+                _draw_sample(column[0], "series", sample)
+                extent = (-0.5, sample.shape[1] - 0.5, *column[0].get_ylim())
+                drawn = column[0].imshow(
+                    scores[None], extent=extent, aspect="auto", alpha=0.5, **limits
+                )
+        self.figure_.colorbar(drawn, ax=self.axes_[-1].tolist(), label="score")
+        return self

@@ -1,0 +1,276 @@
+"""Simple models on features: what is in a representation, layer by layer."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.multiclass import type_of_target
+
+from sk_dim._validation import check_name
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # of regularisation, its inverse C
+SCORINGS = {"classes": "accuracy", "labels": "f1_micro", "numbers": "r2"}
+
+
+def represent(model: Any, X: Any) -> dict[str, np.ndarray]:
+    """Return the layers of a representation as arrays (n, d), by name.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no transformer.
+    """
+    if model is None:
+        layers = X if isinstance(X, dict) else {"features": X}
+    elif hasattr(model, "features"):
+        layers = model.features(X)
+    elif hasattr(model, "transform"):
+        layers = {"features": model.transform(X)}
+    else:
+        raise TypeError(
+            f"model={type(model).__name__} has neither transform nor features; pass a "
+            "fitted transformer, or None where X is the representation."
+        )
+    flat = {}
+    for name, layer in layers.items():
+        array = check_array(layer, allow_nd=True, input_name=name)
+        flat[name] = array.reshape(len(array), -1)
+    return flat
+
+
+def kind_of_target(y: np.ndarray) -> str:
+    """Say whether a target is of "classes", "labels" (several a row) or "numbers".
+
+    Raises
+    ------
+    ValueError
+        If it is none of them, or has one class only.
+    """
+    target = type_of_target(y, input_name="y")
+    kinds = {
+        "binary": "classes",
+        "multiclass": "classes",
+        "multilabel-indicator": "labels",
+        "continuous": "numbers",
+        "continuous-multioutput": "numbers",
+    }
+    if target not in kinds:
+        raise ValueError(
+            f"y is {target}; a probe takes classes, a 0-1 indicator of several labels "
+            "a row, or numbers with fractions."
+        )
+    if kinds[target] == "classes" and len(np.unique(y)) < 2:
+        raise ValueError("y has one class only; there is nothing to tell apart.")
+    return kinds[target]
+
+
+def _searched(model: BaseEstimator, parameter: str) -> Callable[[int], BaseEstimator]:
+    grid = {parameter: list(STRENGTHS)}
+    return lambda n_folds: GridSearchCV(model, grid, cv=n_folds)
+
+
+def _fixed(model: BaseEstimator) -> Callable[[int], BaseEstimator]:
+    return lambda n_folds: model
+
+
+# Models by kind of probe and of target; each is given how many folds choose its C.
+PROBES: dict[str, dict[str, Callable[[int], BaseEstimator]]] = {
+    "linear": {
+        "classes": _searched(LogisticRegression(max_iter=500), "C"),
+        "labels": _searched(
+            OneVsRestClassifier(LogisticRegression(max_iter=500)), "estimator__C"
+        ),
+        "numbers": _fixed(RidgeCV(alphas=np.logspace(-2, 5, 8))),
+    },
+    "svm": {
+        "classes": _searched(LinearSVC(max_iter=5000), "C"),
+        "labels": _searched(
+            OneVsRestClassifier(LinearSVC(max_iter=5000)), "estimator__C"
+        ),
+        "numbers": _searched(
+            MultiOutputRegressor(LinearSVR(max_iter=5000)), "estimator__C"
+        ),
+    },
+    "knn": {
+        "classes": _fixed(KNeighborsClassifier()),
+        "labels": _fixed(KNeighborsClassifier()),
+        "numbers": _fixed(KNeighborsRegressor()),
+    },
+    "mlp": {
+        "classes": _fixed(MLPClassifier((200,), random_state=0)),
+        "labels": _fixed(MLPClassifier((200,), random_state=0)),
+        "numbers": _fixed(MLPRegressor(hidden_layer_sizes=(200,), random_state=0)),
+    },
+}
+
+
+def build_probe(kind: str, y: np.ndarray) -> Pipeline:
+    """Build an unfitted model for a target, which scales features first."""
+    target = kind_of_target(y)
+    n_folds = 3
+    if target == "classes":
+        n_folds = min(n_folds, int(np.unique(y, return_counts=True)[1].min()))
+    model = PROBES[kind][target](max(2, n_folds))
+    if n_folds < 2:  # a class of one row leaves none to choose by
+        model = LogisticRegression(max_iter=500) if kind == "linear" else model
+        model = LinearSVC(max_iter=5000) if kind == "svm" else model
+    return make_pipeline(StandardScaler(), model)
+
+
+def linear_probe(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    X_test: Any = None,
+    y_test: Any = None,
+    kind: str = "linear",
+    cv: Any = 5,
+    scoring: Any = None,
+    n_jobs: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Score a simple model on every layer of a representation.
+
+    Parameters
+    ----------
+    model : fitted transformer or None
+        Whose layers are probed: all that `features` returns where it has that method,
+        else what `transform` returns. None probes `X` itself.
+    X : array-like of shape (n_samples, ...) or dict of them
+        Samples that `model` takes; without a model features, or a dict of layers.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Classes, a 0-1 indicator of several labels a row, or numbers.
+    X_test, y_test : array-like, default=None
+        Samples to score on. Without them, `X` is cross-validated.
+    kind : {"linear", "svm", "knn", "mlp"}, default="linear"
+        Logistic or ridge regression, a linear support vector machine, five nearest
+        neighbours, or one hidden layer of 200 units as in the paper; each on features
+        scaled to unit variance. The regularisation of the linear ones is chosen by
+        cross-validation on the rows that they are fitted on.
+    cv : int or splitter, default=5
+        Of the cross-validation.
+    scoring : str or callable, default=None
+        As in scikit-learn. None takes the accuracy of classes, the micro-averaged F1 of
+        several labels, the R2 of numbers.
+    n_jobs : int or None, default=None
+        Processes of the cross-validation.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_folds,) or (1,)
+        Scores by layer.
+
+    Raises
+    ------
+    ValueError or TypeError
+        If `model` is no transformer, lengths differ, `y` is of no kind that a probe
+        takes, or only one of `X_test` and `y_test` is given.
+
+    See Also
+    --------
+    label_efficiency : With few labels, beside other models.
+
+    References
+    ----------
+    G. Alain, Y. Bengio (2016). Understanding intermediate layers using linear
+    classifier probes. arXiv:1610.01644.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> X, y = load_iris(return_X_y=True)
+    >>> scores = linear_probe(PCA(2).fit(X), X, y)
+    >>> print(f"{scores['features'].mean():.2f}")
+    0.96
+    """
+    check_name("kind", kind, PROBES)
+    if (X_test is None) != (y_test is None):
+        raise ValueError("X_test and y_test belong together; pass both or neither.")
+    y = np.asarray(y)
+    layers = represent(model, X)
+    for layer in layers.values():
+        check_consistent_length(layer, y)
+    target = kind_of_target(y)
+    probe = build_probe(kind, y)
+    scoring = SCORINGS[target] if scoring is None else scoring
+    with warnings.catch_warnings():
+        # Near its optimum is near enough for a probe.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if X_test is None:
+            return {
+                name: cross_val_score(
+                    probe, Z, y, cv=cv, scoring=scoring, n_jobs=n_jobs
+                )
+                for name, Z in layers.items()
+            }
+        tests = represent(model, X_test)
+        # The one fold of these rows to fit on and those rows to score on.
+        return {
+            name: cross_val_score(
+                probe,
+                np.concatenate([Z, tests[name]]),
+                np.concatenate([y, np.asarray(y_test)]),
+                cv=[(np.arange(len(Z)), len(Z) + np.arange(len(tests[name])))],
+                scoring=scoring,
+            )
+            for name, Z in layers.items()
+        }
+
+
+def effective_rank(Z: Any) -> float:
+    r"""Count the directions that a representation uses.
+
+    Parameters
+    ----------
+    Z : array-like of shape (n_samples, n_components)
+        Features.
+
+    Returns
+    -------
+    float
+        From 1, where all features are multiples of one, to the lesser of the numbers of
+        components and of samples less one; 0 where all are constant.
+
+    Raises
+    ------
+    ValueError
+        If `Z` is no finite array of two axes.
+
+    Notes
+    -----
+    With singular values :math:`\sigma` of the centred features and
+    :math:`p_i = \sigma_i / \sum \sigma`, the rank is :math:`\exp(-\sum p_i \log p_i)`.
+
+    References
+    ----------
+    O. Roy, M. Vetterli (2007). The effective rank: A measure of effective
+    dimensionality. EUSIPCO.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Z = np.random.default_rng(0).normal(size=(1000, 5))
+    >>> round(effective_rank(Z), 1), round(effective_rank(Z[:, [0, 0, 0]]), 1)
+    (5.0, 1.0)
+    """
+    Z = check_array(Z, dtype=np.float64, input_name="Z")
+    values = np.linalg.svd(Z - Z.mean(axis=0), compute_uv=False)
+    if not values.any():
+        return 0.0
+    p = values / values.sum()
+    p = p[p > 0]
+    return float(np.exp(-np.sum(p * np.log(p))))

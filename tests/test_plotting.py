@@ -1,0 +1,193 @@
+"""Displays: what they draw, and what they refuse."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sk_dim import DeepInfomaxTransformer
+from sk_dim.evaluation import LabelEfficiency
+from sk_dim.plotting import (
+    FeaturesDisplay,
+    LabelEfficiencyDisplay,
+    LocalScoreDisplay,
+    NeighborsDisplay,
+    TrainingDisplay,
+)
+
+rng = np.random.default_rng(0)
+SAMPLES = {
+    "grey": rng.normal(size=(40, 8, 8)),
+    "colour": rng.integers(256, size=(40, 8, 8, 3)).astype(np.uint8),
+    "series": rng.normal(size=(40, 2, 20)),
+    "table": rng.normal(size=(40, 5)),
+}
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return {
+        kind: DeepInfomaxTransformer(
+            4,
+            max_iter=2,
+            random_state=0,
+            validation_fraction=0.2,
+            input_type="series" if kind == "series" else "auto",
+            data_format="channels_first" if kind == "series" else "auto",
+        ).fit(X)
+        for kind, X in SAMPLES.items()
+    }
+
+
+@pytest.fixture
+def results():
+    scores = np.array([[[0.4, 0.6], [0.7, 0.7]], [[0.6, 0.8], [0.9, 0.9]]])
+    return LabelEfficiency(("scratch", "ours"), np.array([10, 20]), scores)
+
+
+def test_training_has_a_line_for_each_term_and_its_held_out_rows(fitted):
+    display = TrainingDisplay.from_estimator(fitted["grey"])
+    lines = {line.get_label(): line for line in display.ax_.lines}
+    assert lines.keys() == {
+        "local", "local, held out", "global", "global, held out",
+    }  # fmt: skip
+    history = fitted["grey"].history_
+    np.testing.assert_array_equal(
+        lines["local, held out"].get_ydata(), [row["valid_local"] for row in history]
+    )
+    assert display.figure_ is display.ax_.figure
+
+
+def test_label_efficiency_draws_means_and_utility(results):
+    display = LabelEfficiencyDisplay.from_results(results)
+    (ax,) = display.axes_
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [0.7, 0.9])
+    display = LabelEfficiencyDisplay.from_results(results, scratch="scratch")
+    utility = display.axes_[1].lines[0].get_ydata()
+    # 0.6 is reached at 15 labels; what is above 0.7 never is.
+    np.testing.assert_allclose(utility, [(0.5 + 1) / 2, 0])
+    arrows = [line for line in display.axes_[1].lines if line.get_marker() == "^"]
+    np.testing.assert_array_equal(arrows[0].get_xdata(), [10, 20])
+    with pytest.raises(ValueError, match="ax holds 1 axes; 2 are needed"):
+        LabelEfficiencyDisplay.from_results(results, scratch="scratch", ax=ax)
+
+
+def test_features_are_coloured_by_classes_numbers_or_not(fitted):
+    X, dim = SAMPLES["table"], fitted["table"]
+    assert len(FeaturesDisplay.from_estimator(dim, X).ax_.collections) == 1
+    by_class = FeaturesDisplay.from_estimator(dim, X, np.arange(40) % 3)
+    assert len(by_class.ax_.collections) == 3
+    assert [t.get_text() for t in by_class.ax_.get_legend().texts] == ["0", "1", "2"]
+    numbers = FeaturesDisplay.from_estimator(dim, X, X[:, 0])
+    np.testing.assert_array_equal(numbers.ax_.collections[0].get_array(), X[:, 0])
+    own = FeaturesDisplay.from_estimator(dim, X, embedding=PCA(2, whiten=True))
+    np.testing.assert_allclose(own.points.std(axis=0, ddof=1), 1, rtol=1e-5)
+    with pytest.raises(ValueError, match="the embedding returned shape"):
+        FeaturesDisplay.from_estimator(dim, X, embedding=PCA(3))
+    with pytest.raises(ValueError, match="y has 40 classes"):
+        FeaturesDisplay.from_estimator(dim, X, np.arange(40).astype(str))
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "series"])
+def test_neighbours_are_the_nearest_and_the_farthest(kind, fitted):
+    X = SAMPLES[kind]
+    display = NeighborsDisplay.from_estimator(fitted[kind], X, rows=[3, 7])
+    assert display.axes_.shape == (2, 9)
+    Z = fitted[kind].transform(X)
+    Z = (Z - Z.mean(0)) / Z.std(0)
+    for row, nearest, farthest in zip(
+        [3, 7], display.nearest, display.farthest, strict=True
+    ):
+        order = np.argsort(np.linalg.norm(Z - Z[row], axis=1))
+        order = order[order != row]
+        np.testing.assert_array_equal(nearest, order[:4])
+        np.testing.assert_array_equal(farthest, order[::-1][:4])
+
+
+def test_pictures_are_what_was_given(fitted):
+    X = SAMPLES["colour"]
+    display = NeighborsDisplay.from_estimator(fitted["colour"], X, rows=[3])
+    shown = display.axes_[0, 0].images[0].get_array()
+    low, high = int(X.min()), int(X.max())
+    np.testing.assert_allclose(shown, (X[3] - low) / (high - low))
+    flat = NeighborsDisplay.from_estimator(
+        fitted["grey"], SAMPLES["grey"].reshape(40, 64), rows=[3]
+    )
+    shown = flat.axes_[0, 0].images[0].get_array()
+    assert np.corrcoef(shown.ravel(), SAMPLES["grey"][3].ravel())[0, 1] > 0.999
+    rows = SAMPLES["colour"].reshape(40, -1)
+    dim = DeepInfomaxTransformer(4, max_iter=1, input_shape=(8, 8, 3)).fit(rows)
+    flat = NeighborsDisplay.from_estimator(dim, rows, rows=[3])
+    np.testing.assert_array_equal(flat.samples, display.samples)
+    # Any transformer will do.
+    pca = make_pipeline(FunctionTransformer(lambda X: X.reshape(len(X), -1)), PCA(3))
+    pca.fit(SAMPLES["grey"])
+    assert NeighborsDisplay.from_estimator(pca, SAMPLES["grey"]).kind == "image"
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "series"])
+def test_local_scores_lie_where_their_locations_are(kind, fitted):
+    X = SAMPLES[kind][:3]
+    display = LocalScoreDisplay.from_estimator(fitted[kind], X)
+    expected = fitted[kind].local_scores(X)
+    np.testing.assert_array_equal(display.scores.reshape(3, -1), expected)
+    below = display.axes_[-1, 1].images[0].get_array()
+    np.testing.assert_array_equal(np.squeeze(below), display.scores[1])
+
+
+def test_displays_draw_into_axes_that_they_are_given(fitted):
+    _, ax = plt.subplots()
+    assert TrainingDisplay.from_estimator(fitted["table"], ax=ax).ax_ is ax
+    assert FeaturesDisplay(np.zeros((3, 2))).plot(ax=ax).ax_ is ax
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda fitted: TrainingDisplay.from_estimator(PCA()),
+            "this PCA has no terms of an objective",
+        ),
+        (
+            lambda fitted: NeighborsDisplay.from_estimator(
+                fitted["table"], SAMPLES["table"]
+            ),
+            "rows of a table have no picture",
+        ),
+        (
+            lambda fitted: LocalScoreDisplay.from_estimator(
+                fitted["table"], SAMPLES["table"]
+            ),
+            "rows of a table have no picture",
+        ),
+        (
+            lambda fitted: LocalScoreDisplay.from_estimator(
+                fitted["grey"], SAMPLES["grey"]
+            ),
+            r"40 samples; pass at most 16, such as X\[:16\]",
+        ),
+        (
+            lambda fitted: NeighborsDisplay.from_estimator(
+                fitted["grey"], SAMPLES["grey"], n_neighbors=40
+            ),
+            "n_neighbors=40 of 40 samples",
+        ),
+        (
+            lambda fitted: NeighborsDisplay.from_estimator(
+                PCA(), rng.normal(size=(5, 8, 8, 4))
+            ),
+            "images of 4 channels have no colours",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(fitted, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(fitted)
