@@ -17,7 +17,7 @@ from sk_dim._variables import Variable
 
 BATCH_SIZE = 128  # rows a step, each a candidate for all others
 N_STEPS = 1000  # of max_iter="auto", where the rows are enough
-MAX_EPOCHS = 200
+MAX_EPOCHS = 60
 N_LOOKS = 25  # at the rows that stop the training
 N_STOP_CANDIDATES = 512  # each of them has, a quarter of the cost of 2048
 PATIENCE = 8  # looks without a better value that end it

@@ -17,7 +17,7 @@ from sk_dim._validation import check_choice, check_integer, check_name, choose_d
 from sk_dim._variables import check_variable, continuous_columns, group_equal_rows
 
 N_PARTS = 5  # of which each that is judged is held out once
-N_JUDGED = 4_000  # rows that are judged, where there are as many
+N_JUDGED = 1_000  # rows that are judged at least, where there are as many
 MAX_PART = 10_000  # rows
 N_STOP = 2_000  # rows at most that stop a training
 STOP_SHARE = 0.1  # of the rows of a training, to stop it by
@@ -32,8 +32,8 @@ class MutualInformationEstimator(BaseEstimator):
     A critic learns to tell pairs that belong together from pairs of different rows;
     how well it does so on rows that it has not seen bounds what one variable tells of
     the other. Every row is judged by a critic that neither trained on it nor was
-    stopped by it. Each critic judges a fifth of the rows, and there are as many as it
-    takes to judge 4,000: two for 10,000 rows, five for less than 4,000.
+    stopped by it. Each critic judges a fifth of the rows, and there are two of them, or
+    as many as it takes to judge 1,000 rows: five for 1,000 rows and fewer.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class MutualInformationEstimator(BaseEstimator):
         faster. Or ``critic(x_shape, y_shape) -> nn.Module`` whose forward takes
         batches (m, ...) and (n, ...) and returns scores (m, n).
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" takes some 1,000 steps of 128 rows, and at most 200 epochs; where
+        Epochs. "auto" takes some 1,000 steps of 128 rows, and at most 60 epochs; where
         the rows that stop a training show no gain for long, it ends before.
     device : str or torch.device, default="auto"
         "auto" takes CUDA before MPS before the CPU.
@@ -304,7 +304,7 @@ def _draw_folds(X: np.ndarray, Y: np.ndarray, rng: np.random.RandomState) -> np.
 def _n_judged(folds: np.ndarray) -> int:
     """Count the folds that it takes to judge as many rows as are wanted."""
     n_rows = np.cumsum(np.bincount(folds))
-    return min(len(n_rows), 1 + int(np.sum(n_rows < N_JUDGED)))
+    return min(len(n_rows), max(2, 1 + int(np.sum(n_rows < N_JUDGED))))
 
 
 def _known_without_training(X: np.ndarray, Y: np.ndarray) -> float | None:

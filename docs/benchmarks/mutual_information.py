@@ -131,7 +131,7 @@ def tables(args):
     counts = sorted({each["rows"] for each in results})
     errors = {}
     for n_rows in counts:
-        print(f"\n{n_rows} rows: mean error in nats, over seeds, and their spread\n")
+        print(f"\n{n_rows} rows: mean error in nats, and its spread over seeds\n")
         print(f"| | {' | '.join(methods)} |\n|{'---|' * (len(methods) + 1)}")
         for task in (*TASKS, "mean absolute error", "seconds, median"):
             cells = []
@@ -151,7 +151,8 @@ def tables(args):
                 elif task == "seconds, median":
                     cells.append(f"{np.median([e['seconds'] for e in chosen]):.1f}")
                 else:
-                    cells.append(f"{found.mean():+.3f}±{found.std():.3f}")
+                    spread = f"±{found.std():.3f}" * (len(found) > 1)
+                    cells.append(f"{found.mean():+.3f}{spread}")
             print(f"| {task} | {' | '.join(cells)} |")
     if args.plot:
         draw(errors, methods, counts, args.plot)

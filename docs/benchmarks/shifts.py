@@ -41,8 +41,8 @@ def accuracies(data, labels, seed, max_time):
 def data_sets(cifar):
     """Names, samples by seed, labels a class and seconds."""
     if cifar:
-        yield "cifar", lambda seed: load("cifar", cifar), (10, 100, None), 30
-    yield "mnist", lambda seed: load("mnist"), (10, 100, None), 10
+        yield "cifar", lambda seed: load("cifar", cifar), (10, 100), 30
+    yield "mnist", lambda seed: load("mnist"), (10, 100), 10
     for factor in IMAGE_FACTORS:
 
         def generate(seed, factor=factor):
@@ -64,7 +64,7 @@ def main():
         for n, (before, after) in zip(labels, found.mean(axis=0).T, strict=True):
             gains = found[:, 1, labels.index(n)] - found[:, 0, labels.index(n)]
             print(
-                f"{name:12} {n or 'all'!s:>4} labels a class: {before:.3f} -> "
+                f"{name:12} {n:>4} labels a class: {before:.3f} -> "
                 f"{after:.3f}, gain {gains.mean():+.4f} ± {gains.std():.4f}",
                 flush=True,
             )
