@@ -83,10 +83,10 @@ class DeepInfomaxTransformer(
             tuple of these, None or callable, default="auto"
         How the two views of each sample are made, see :mod:`sk_dim.augmentations`.
         "auto" is ``("crop", "noise")`` for images and series, which keeps colour and
-        what is left and right, or the direction of time, and "corrupt" for tables,
-        which forgets what only one column tells of; "natural" is crop, flip and color,
-        for photographs: it forgets what is left and right and where, and the "patch"
-        encoder then gives mirror images equal features, for which it takes four passes
+        what is left and right, or the direction of time, and of the phase of a series a
+        little less than raw values do; and "corrupt" for tables, which forgets what
+        only one column tells of. "natural" is crop, flip and color, for photographs: it
+        forgets what is left and right and where, and the "patch" encoder then gives mirror images equal features, for which it takes four passes
         in `transform` in place of two. None is the paper's form with one view; a
         callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
