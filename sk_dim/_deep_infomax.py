@@ -86,9 +86,10 @@ class DeepInfomaxTransformer(
         what is left and right, or the direction of time, and of the phase of a series a
         little less than raw values do; and "corrupt" for tables, which forgets what
         only one column tells of. "natural" is crop, flip and color, for photographs: it
-        forgets what is left and right and where, and the "patch" encoder then gives mirror images equal features, for which it takes four passes
-        in `transform` in place of two. None is the paper's form with one view; a
-        callable is ``augment(batch, generator) -> batch``.
+        forgets what is left and right and where, and the "patch" encoder then gives
+        mirror images equal features, for which it takes four passes in `transform` in
+        place of two. None is the paper's form with one view; a callable is
+        ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Epochs. "auto" takes fewer the more rows there are.
     max_time : float, default=None
