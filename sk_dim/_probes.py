@@ -124,6 +124,8 @@ def build_probe(kind: str, y: np.ndarray) -> Pipeline:
     if target == "classes":
         n_folds = min(n_folds, int(np.unique(y, return_counts=True)[1].min()))
     model = PROBES[kind][target](max(2, n_folds))
+    if kind == "svm" and target == "numbers" and y.ndim == 1:
+        model = _searched(LinearSVR(max_iter=5000), "C")(n_folds)
     if n_folds < 2:  # a class of one row leaves none to choose by
         model = LogisticRegression(max_iter=500) if kind == "linear" else model
         model = LinearSVC(max_iter=5000) if kind == "svm" else model

@@ -37,6 +37,8 @@ def test_every_probe_takes_every_target(kind):
     assert linear_probe(None, X, labels, kind=kind, cv=2)["features"].min() > 0.8
     numbers = X[:, :2] @ [[1.0, 2.0], [0.5, -1.0]]
     assert linear_probe(None, X, numbers, kind=kind, cv=2)["features"].min() > 0.5
+    one = linear_probe(None, X, numbers[:, 0], kind=kind, cv=2)["features"]
+    assert one.min() > 0.5
 
 
 def test_a_probe_of_given_test_rows_is_a_plain_fit():
@@ -176,18 +178,19 @@ def test_models_are_compared_on_the_same_draws():
     assert str(found).splitlines()[1].startswith("a  ")
 
 
-class Recorder(LogisticRegression):
-    drawn: list = []  # noqa: RUF012
+DRAWN = []
 
+
+class Recorder(LogisticRegression):
     def fit(self, X, y):
-        self.drawn.append((np.asarray(X), np.asarray(y)))
+        DRAWN.append((np.asarray(X), np.asarray(y)))
         return super().fit(X, y)
 
 
 def test_draws_are_nested_and_stratified():
-    Recorder.drawn.clear()
+    DRAWN.clear()
     compare({"recorder": Recorder()}, budgets=(3, 30), n_draws=1)
-    (few_X, few_y), (many_X, many_y) = Recorder.drawn
+    (few_X, few_y), (many_X, many_y) = DRAWN
     assert sorted(few_y) == [0, 1, 2]
     np.testing.assert_array_equal(many_X[:3], few_X)
     shares = np.bincount(many_y) / 30
@@ -195,7 +198,7 @@ def test_draws_are_nested_and_stratified():
 
 
 def test_groups_come_whole():
-    Recorder.drawn.clear()
+    DRAWN.clear()
     groups = np.arange(300) // 30
     frame = pd.DataFrame(X, columns=[*"abcdef"]).assign(
         group=np.append(groups, [-1] * 100)
@@ -204,7 +207,7 @@ def test_groups_come_whole():
         {"recorder": Recorder()}, frame[:300], y[:300], [60],
         X_test=frame[300:], y_test=y[300:], n_draws=2, groups=groups,
     )  # fmt: skip
-    for drawn, _ in Recorder.drawn:
+    for drawn, _ in DRAWN:
         assert len(np.unique(drawn[:, -1])) == 2
 
 
