@@ -2,11 +2,12 @@
 
 :func:`linear_probe` asks what a simple model finds in each of its layers,
 :func:`label_efficiency` how many labels it saves, and :func:`utility` puts that into
-one number. Without labels, :func:`diagnose` sees whether training worked;
-:func:`effective_rank` counts the directions that it uses,
-:func:`neural_dependency_measure` asks what its components tell of one another, and
-:func:`encoded_information` what they tell of the samples. More of the last three is not
-better: what a representation is worth for your labels, the first ones say.
+one number; :class:`ProbingCallback` looks while a transformer is fitted. Without
+labels, :func:`diagnose` sees whether training worked; :func:`effective_rank` counts the
+directions that it uses, :func:`neural_dependency_measure` asks what its components tell
+of one another, and :func:`encoded_information` what they tell of the samples. More of
+the last three is not better: what a representation is worth for your labels, the first
+ones say.
 """
 
 from sk_dim._dependence import encoded_information, neural_dependency_measure
@@ -18,10 +19,12 @@ from sk_dim._label_efficiency import (
     utility,
 )
 from sk_dim._probes import effective_rank, linear_probe
+from sk_dim._probing import ProbingCallback
 
 __all__ = [
     "Diagnosis",
     "LabelEfficiency",
+    "ProbingCallback",
     "Utility",
     "diagnose",
     "effective_rank",

@@ -25,6 +25,7 @@ LAYERS = {
     "_baselines": 0,
     "_probes": 1,
     "_label_efficiency": 2,
+    "_probing": 2,
     "_diagnosis": 2,
     "_formats": 1,
     "patches": 1,
