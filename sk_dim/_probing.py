@@ -35,7 +35,8 @@ class ProbingCallback:
     Raises
     ------
     ValueError or TypeError
-        When a fit begins, for what `linear_probe` cannot take.
+        When a fit begins, for labels, `kind` or `cv` that `linear_probe` cannot take;
+        at the first probe, for samples that the estimator cannot take.
 
     See Also
     --------
