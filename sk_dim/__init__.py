@@ -1,10 +1,12 @@
 """Deep InfoMax as a scikit-learn transformer."""
 
+from sk_dim._classifier import DeepInfomaxClassifier
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._mutual_information import MutualInformationEstimator, mutual_information
 
 __version__ = "0.1.0"
 __all__ = [
+    "DeepInfomaxClassifier",
     "DeepInfomaxTransformer",
     "MutualInformationEstimator",
     "mutual_information",

@@ -45,9 +45,12 @@ LAYERS = {
     "_dependence": 6,
     "evaluation": 7,
     "_net_holder": 6,
+    "_fine_tuning": 4,
+    "_labels": 0,
     "_deep_infomax": 7,
-    "__init__": 8,
-    "__main__": 9,
+    "_classifier": 8,
+    "__init__": 9,
+    "__main__": 10,
 }
 MODULES = sorted(PACKAGE.glob("*.py"))
 

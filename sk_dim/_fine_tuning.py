@@ -1,0 +1,313 @@
+"""Train an encoder on by a few labels, with a head that tells classes apart."""
+
+import copy
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sk_dim._batches import RowSubset, SliceLoader, Source
+from sk_dim._net import InfomaxNet, Schedule
+
+N_LOOKS = 20  # rows of the history, and looks at held-out rows
+N_STANDARD = 1000  # samples that the features are standardised by in the end
+UNLABELLED_PER_LABELLED = 2  # rows a step
+TERMS = ("loss", "supervised", "unlabelled", "infomax", "share_confident")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to fine-tune; the names are those of DeepInfomaxClassifier's parameters."""
+
+    n_steps: int | None
+    max_time: float | None
+    batch_size: int
+    learning_rate: float
+    rate_decay: float
+    infomax_weight: float
+    unlabelled_weight: float
+    confidence: float
+    n_looks_no_change: int
+
+
+class Head(nn.Module):
+    """A linear layer on standardised features, which begins with equal scores.
+
+    Parameters
+    ----------
+    n_components : int
+        Size of the global features.
+    n_classes : int
+        Size of what is returned, the scores of the classes.
+    """
+
+    def __init__(self, n_components: int, n_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(n_components, affine=False)
+        self.linear = nn.Linear(n_components, n_classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score the classes."""
+        return self.linear(self.norm(features.float()))
+
+    @torch.no_grad()
+    def standardise(self, features: Tensor) -> None:
+        """Take mean and variance of these features in place of those of the views."""
+        mean, variance = self._moments()
+        mean.copy_(features.mean(dim=0))
+        variance.copy_(features.var(dim=0, correction=0))
+
+    @torch.no_grad()
+    def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients (n_classes, n_components) and intercepts (n_classes,)."""
+        mean, variance = self._moments()
+        coef = self.linear.weight / (variance + self.norm.eps).sqrt()
+        intercept = self.linear.bias - coef @ mean
+        return coef.cpu().numpy(), intercept.cpu().numpy()
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        # To mypy they may be None, which they are not unless asked for.
+        return self.norm.running_mean, self.norm.running_var  # type: ignore[return-value]
+
+
+class FineTuner:
+    """Trains the encoder of a net, its objective and a head on views of the rows.
+
+    A step takes labelled rows and, where there are any, unlabelled ones. On views of
+    the labelled the head learns their classes. On views of the unlabelled it learns the
+    class that the other view of the row was given with confidence. The objective of the
+    net is maximised on all of them.
+
+    Parameters
+    ----------
+    net : InfomaxNet
+        Whose encoder and critics are changed in place.
+    rows : Source
+        All rows.
+    codes : ndarray of int, of shape (n,)
+        Class of each row, -1 where it has no label.
+    recipe : Recipe
+        How to.
+    class_weights : ndarray of shape (n_classes,) or None
+        Of the cross-entropy.
+    held_out : ndarray of int or None
+        Labelled rows not to train on, but to stop by.
+    seed : int
+        Of batches and views.
+    """
+
+    def __init__(
+        self,
+        net: InfomaxNet,
+        rows: Source,
+        codes: np.ndarray,
+        recipe: Recipe,
+        class_weights: np.ndarray | None,
+        held_out: np.ndarray | None,
+        seed: int,
+    ) -> None:
+        self.net = net
+        self.rows = rows
+        self.recipe = recipe
+        self.device = net.scaling.device
+        self.codes = torch.from_numpy(codes).to(self.device)
+        self.class_weights = None
+        if class_weights is not None:
+            self.class_weights = torch.from_numpy(class_weights).float().to(self.device)
+        self.held_out = None if held_out is None else torch.from_numpy(held_out)
+        self.encoder = net.module_
+        n_components = net.layer_shapes["global"][0]
+        self.head = Head(n_components, codes.max() + 1).to(self.device)
+        self.optimizer = self._build_optimizer()
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        shuffler = torch.Generator().manual_seed(seed)
+        labelled = np.flatnonzero(codes >= 0)
+        if held_out is not None:
+            labelled = np.setdiff1d(labelled, held_out)
+        self.batches = _endless(torch.from_numpy(labelled), recipe.batch_size, shuffler)
+        self.others = None
+        if (codes < 0).any():
+            # Labelled rows among them: without their labels, they are rows like others.
+            n_others = UNLABELLED_PER_LABELLED * recipe.batch_size
+            self.others = _endless(torch.arange(len(rows)), n_others, shuffler)
+        self.standard = torch.randperm(len(rows), generator=shuffler)[:N_STANDARD]
+        self.history: list[dict[str, float]] = []
+
+    def _build_optimizer(self) -> torch.optim.AdamW:
+        """AdamW with a factor of the learning rate for each layer."""
+        layers: list[nn.Module] = []
+        for child in self.encoder.children():
+            layers += list(child) if isinstance(child, nn.ModuleList) else [child]
+        trained = [list(layer.parameters()) for layer in layers]
+        trained = [parameters for parameters in trained if parameters]
+        trained.append(list(self.head.parameters()))
+        in_layers = {id(p) for parameters in trained for p in parameters}
+        # Parameters of the encoder itself, and critics, which sit beside the head.
+        rest = [*self.encoder.parameters(), *self.net.criterion_.parameters()]
+        trained[-1] += [p for p in rest if id(p) not in in_layers]
+        return torch.optim.AdamW(
+            [
+                {"params": parameters, "factor": self.recipe.rate_decay**depth}
+                for depth, parameters in enumerate(reversed(trained))
+            ],
+            weight_decay=1e-2,
+            fused=self.device.type != "mps",
+        )
+
+    def run(self, verbose: int) -> None:
+        """Train to the end of the schedule, or until held-out rows are no better.
+
+        Raises
+        ------
+        ValueError
+            If the training diverges.
+        """
+        recipe = self.recipe
+        start = time.monotonic()
+        schedule = Schedule(
+            recipe.learning_rate, recipe.n_steps, recipe.max_time, start
+        )
+        view_scale = getattr(self.net.module_, "view_scale", None)
+        if view_scale is not None:
+            # The head is to see things as large as in the samples that it will predict.
+            self.net.module_.view_scale = None
+        best_score, best_look, best = -1.0, 0, None
+        values = []
+        for step in itertools.count():
+            for group in self.optimizer.param_groups:
+                group["lr"] = schedule.rate(step) * group["factor"]
+            values.append(self._step())
+            progress = schedule.progress(step + 1)
+            if progress < (len(self.history) + 1) / N_LOOKS:
+                continue
+            row = self._record(step + 1, values, time.monotonic() - start)
+            values = []
+            if self.held_out is not None:
+                row["valid_score"] = self._score_held_out(self.held_out)
+                if row["valid_score"] > best_score:
+                    best_score, best_look = row["valid_score"], len(self.history)
+                    best = copy.deepcopy(self._states())
+            if verbose:
+                print(_line(row), flush=True)
+            is_stale = len(self.history) - best_look >= recipe.n_looks_no_change
+            if progress >= 1 or (self.held_out is not None and is_stale):
+                break
+        if best is not None:
+            for module, state in zip((self.encoder, self.head), best, strict=True):
+                module.load_state_dict(state)
+        self._standardise()
+        if view_scale is not None:
+            self.net.module_.view_scale = view_scale
+
+    def _states(self) -> list[dict[str, Any]]:
+        return [module.state_dict() for module in (self.encoder, self.head)]
+
+    def _step(self) -> Tensor:
+        """Train on one batch; its terms, in the order of `TERMS`."""
+        net, recipe = self.net, self.recipe
+        for module in (self.encoder, self.head, net.criterion_):
+            module.train()
+        rows = next(self.batches)
+        n_labelled = len(rows)
+        if self.others is not None:
+            rows = torch.cat([rows, next(self.others)])
+        rows = rows.to(self.rows.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        is_reduced = net.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
+            views = net.make_views(self.rows.take(rows), self.generator)
+            infomax = views[0].global_.new_zeros(())
+            if recipe.infomax_weight:
+                infomax = net.criterion_.loss(net.criterion_(views, self.generator))
+        scores = torch.stack([self.head(view.global_) for view in views])
+        codes = self.codes[rows[:n_labelled].to(self.device)]
+        supervised = cross_entropy(
+            scores[:, :n_labelled].flatten(0, 1),
+            codes.repeat(len(views)),
+            self.class_weights,
+        )
+        unlabelled, share = self._learn_from_other_view(scores[:, n_labelled:])
+        loss = (
+            supervised
+            + recipe.unlabelled_weight * unlabelled
+            + recipe.infomax_weight * infomax
+        )
+        loss.backward()
+        self.optimizer.step()
+        return torch.stack([loss, supervised, unlabelled, infomax, share]).detach()
+
+    def _learn_from_other_view(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy to the class that the other view was given, where confident.
+
+        Returns it, averaged over all samples of ``scores (n_views, n, n_classes)``, and
+        the share of them that it is not zero for.
+        """
+        if scores.shape[1] == 0:
+            return scores.new_zeros(()), scores.new_zeros(())
+        confidence, guess = scores.detach().softmax(dim=-1).flip(0).max(dim=-1)
+        is_confident = (confidence > self.recipe.confidence).float()
+        each = cross_entropy(
+            scores.flatten(0, 1), guess.flatten(), self.class_weights, reduction="none"
+        )
+        return (each * is_confident.flatten()).mean(), is_confident.mean()
+
+    def _record(
+        self, step: int, values: list[Tensor], seconds: float
+    ) -> dict[str, float]:
+        """Append the means since the last look to the history."""
+        means = torch.stack(values).float().mean(dim=0).tolist()
+        if not np.isfinite(means).all():
+            raise ValueError(
+                f"fine-tuning diverged before step {step}; lower learning_rate (now "
+                f"{self.recipe.learning_rate:g})."
+            )
+        row = {"step": step, **dict(zip(TERMS, means, strict=True))}
+        self.history.append(row | {"valid_score": np.nan, "seconds": seconds})
+        return self.history[-1]
+
+    def _standardise(self) -> None:
+        """Standardise by whole samples, which have other statistics than views."""
+        self.head.standardise(self._encode(self.standard))
+
+    def _encode(self, rows: Tensor) -> Tensor:
+        """Global features of whole samples."""
+        loader = SliceLoader(RowSubset(self.rows, rows), 512)
+        return torch.cat([self.net.evaluation_step(b).global_ for b in loader]).float()
+
+    def _score_held_out(self, rows: Tensor) -> float:
+        """Accuracy on the held-out rows, whole."""
+        self._standardise()
+        self.head.eval()
+        with torch.inference_mode():
+            found = self.head(self._encode(rows)).argmax(dim=1)
+        is_right = found == self.codes[rows.to(self.device)]
+        return float(is_right.float().mean())
+
+
+def _endless(rows: Tensor, n_rows: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield batches of `n_rows`, all rows in random order before any comes again."""
+    ahead = rows[:0]
+    while True:
+        while len(ahead) < n_rows:
+            order = torch.randperm(len(rows), generator=generator)
+            ahead = torch.cat([ahead, rows[order]])
+        yield ahead[:n_rows]
+        ahead = ahead[n_rows:]
+
+
+def _line(row: dict[str, float]) -> str:
+    """One line of what `verbose` prints."""
+    names = ("supervised", "unlabelled", "infomax")
+    terms = "  ".join(f"{name} {row[name]:.3f}" for name in names)
+    line = f"step {row['step']:.0f}  {terms}  confident {row['share_confident']:.0%}"
+    if np.isfinite(row["valid_score"]):
+        line += f"  held-out accuracy {row['valid_score']:.3f}"
+    return f"{line}  {row['seconds']:.0f} s"

@@ -1,0 +1,80 @@
+"""Labels of which some are missing. This module imports nothing of its own package."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+UNLABELLED = -1
+
+
+def is_labelled(y: np.ndarray) -> np.ndarray:
+    """Say of each row whether it has a label: whether it is not -1.
+
+    Among objects the number -1 marks a missing one; strings are always labels.
+    """
+    if y.dtype.kind in "iuf":
+        return y != UNLABELLED
+    if y.dtype.kind == "O":
+        return np.array([isinstance(each, str) or each != UNLABELLED for each in y])
+    return np.ones(len(y), dtype=bool)
+
+
+def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes (k,) of labels (n,), and codes (n,), -1 for those missing.
+
+    Raises
+    ------
+    ValueError
+        If labels are not classes, all missing, or of one class.
+    """
+    y = column_or_1d(y, warn=True)
+    has_label = is_labelled(y)
+    if len(y) and not has_label.any():
+        raise ValueError(
+            f"y marks all {len(y)} rows as unlabelled by -1; give labels of at least "
+            "two classes to some of them."
+        )
+    labels = y[has_label]
+    if labels.dtype.kind == "O":
+        kinds = {type(each) for each in labels}
+        if len(kinds) > 1 and any(issubclass(kind, str) for kind in kinds):
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(
+                f"y mixes labels of the types {names}; use one of them, and the number "
+                "-1 where there is no label."
+            )
+    check_classification_targets(labels)
+    classes, found = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has only one class, {classes.tolist()}, beside -1, which marks rows "
+            "without a label; at least two classes are needed."
+        )
+    codes = np.full(len(y), UNLABELLED)
+    codes[has_label] = found
+    return classes, codes
+
+
+def hold_out(codes: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Draw a share of the labelled rows, some of each class.
+
+    Raises
+    ------
+    ValueError
+        If they are too few.
+    """
+    rows = np.flatnonzero(codes != UNLABELLED)
+    try:
+        _, held_out = train_test_split(
+            rows, test_size=fraction, stratify=codes[rows], random_state=seed
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True holds out {fraction:g} of {len(rows)} labelled rows, "
+            "which leaves a class out of one of the parts; change validation_fraction, "
+            "or train without early_stopping."
+        ) from error
+    return held_out
