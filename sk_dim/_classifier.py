@@ -331,7 +331,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         rows = np.flatnonzero(is_labelled(labels))
         if len(rows) == 0:
             raise ValueError(
-                f"y marks all {len(labels)} rows as unlabelled by -1; an accuracy needs "
+                f"y marks all {len(labels)} rows as unlabelled by -1; a score needs "
                 "labels."
             )
         weights = None if sample_weight is None else _safe_indexing(sample_weight, rows)

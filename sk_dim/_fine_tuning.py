@@ -37,22 +37,22 @@ class Recipe:
 
 
 class Head(nn.Module):
-    """A linear layer on standardised features, which begins with equal scores.
+    """A linear layer on standardised features, which begins with equal coefficients.
 
     Parameters
     ----------
     n_components : int
         Size of the global features.
-    n_classes : int
-        Size of what is returned, the scores of the classes.
+    intercepts : Tensor of shape (n_classes,)
+        To begin with.
     """
 
-    def __init__(self, n_components: int, n_classes: int) -> None:
+    def __init__(self, n_components: int, intercepts: Tensor) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(n_components, affine=False)
-        self.linear = nn.Linear(n_components, n_classes)
+        self.linear = nn.Linear(n_components, len(intercepts))
         nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.linear.bias = nn.Parameter(intercepts)
 
     def forward(self, features: Tensor) -> Tensor:
         """Score the classes."""
@@ -119,13 +119,19 @@ class FineTuner:
         self.recipe = recipe
         self.device = net.scaling.device
         self.codes = torch.from_numpy(codes).to(self.device)
-        self.class_weights = None
-        if class_weights is not None:
-            self.class_weights = torch.from_numpy(class_weights).float().to(self.device)
         self.held_out = None if held_out is None else torch.from_numpy(held_out)
         self.encoder = net.module_
-        n_components = net.layer_shapes["global"][0]
-        self.head = Head(n_components, codes.max() + 1).to(self.device)
+        intercepts = torch.zeros(codes.max() + 1)
+        self.class_weights = None
+        if class_weights is not None:
+            weights = torch.from_numpy(class_weights).float()
+            self.class_weights = weights.to(self.device)
+            # Weights far apart would take a small learning rate long to follow. Without
+            # any, all begin equal: a frequent class that began ahead would confirm it.
+            counts = torch.from_numpy(np.bincount(codes[codes >= 0]))
+            intercepts = (weights * counts).clamp_min(1e-12).log()
+            intercepts = intercepts - intercepts.mean()
+        self.head = Head(net.layer_shapes["global"][0], intercepts).to(self.device)
         self.optimizer = self._build_optimizer()
         self.generator = torch.Generator(self.device).manual_seed(seed)
         shuffler = torch.Generator().manual_seed(seed)
