@@ -1,7 +1,7 @@
 """How many labels a representation saves."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from sklearn.utils import (
     check_random_state,
 )
 
+from sk_dim._labels import UNLABELLED, is_labelled
 from sk_dim._probes import build_probe, kind_of_target, represent
 from sk_dim._validation import check_integer
 
@@ -221,6 +222,7 @@ def label_efficiency(
     y_test: Any,
     n_draws: int = 5,
     groups: Any = None,
+    semi_supervised: Collection[str] = (),
     n_jobs: int | None = None,
     verbose: int = 0,
     random_state: Any = None,
@@ -247,6 +249,9 @@ def label_efficiency(
     groups : array-like of shape (n_samples,), default=None
         What belongs together, such as the images of one patient. Labelled rows are then
         drawn from as few groups as their number allows.
+    semi_supervised : collection of str, default=()
+        Names of the classifiers that learn from unlabelled rows too: they are fitted on
+        all rows, -1 in place of the labels that are not given.
     n_jobs : int or None, default=None
         Processes, as in joblib.
     verbose : int, default=0
@@ -263,7 +268,8 @@ def label_efficiency(
     ------
     ValueError or TypeError
         If a budget exceeds the rows or leaves out a class, lengths differ, `y` holds no
-        classes, or a model is neither classifier nor transformer.
+        classes, a model is neither classifier nor transformer, or `semi_supervised`
+        names none of the classifiers, or -1 is a class for them.
 
     See Also
     --------
@@ -301,12 +307,16 @@ def label_efficiency(
             data[name] = (None, *made)
         else:
             data[name] = (model, X, X_test)
+    partly_labelled = _check_semi_supervised(semi_supervised, data, y)
     jobs = [
-        (*data[name], rows[:n]) for name in models for n in counts for rows in orders
+        (*data[name], rows[:n], name in partly_labelled)
+        for name in models
+        for n in counts
+        for rows in orders
     ]
     scores = Parallel(n_jobs=n_jobs, verbose=verbose)(
-        delayed(_score)(model, Z, y, Z_test, y_test, rows)
-        for model, Z, Z_test, rows in jobs
+        delayed(_score)(model, Z, y, Z_test, y_test, rows, has_all)
+        for model, Z, Z_test, rows, has_all in jobs
     )
     shape = len(models), len(counts), n_draws
     return LabelEfficiency(tuple(models), counts, np.reshape(scores, shape))
@@ -324,6 +334,28 @@ def _check_budgets(budgets: Sequence[int], y: np.ndarray) -> np.ndarray:
                 f"each class, and at most {len(y)}, the rows that have one."
             )
     return np.array(sorted(set(budgets)))
+
+
+def _check_semi_supervised(
+    names: Collection[str], data: Mapping[str, tuple], y: np.ndarray
+) -> set[str]:
+    if isinstance(names, str):
+        raise TypeError(
+            f"semi_supervised={names!r} is one string; pass a list of names."
+        )
+    classifiers = [name for name, (model, *_) in data.items() if model is not None]
+    for name in names:
+        if name not in classifiers:
+            raise ValueError(
+                f"semi_supervised names {name!r}, which is none of the classifiers "
+                f"{', '.join(classifiers)}."
+            )
+    if names and not is_labelled(y).all():
+        raise ValueError(
+            "y holds -1, which marks rows without a label for semi-supervised models; "
+            "leave these rows out, or rename the class."
+        )
+    return set(names)
 
 
 def _draw_order(
@@ -353,7 +385,13 @@ def _draw_order(
 
 
 def _score(
-    model: Any, Z: Any, y: np.ndarray, Z_test: Any, y_test: np.ndarray, rows: np.ndarray
+    model: Any,
+    Z: Any,
+    y: np.ndarray,
+    Z_test: Any,
+    y_test: np.ndarray,
+    rows: np.ndarray,
+    has_all_rows: bool,
 ) -> float:
     with warnings.catch_warnings():
         if model is None:
@@ -362,5 +400,12 @@ def _score(
             model = build_probe("linear", y[rows])
         else:
             model = clone(model)
-        model.fit(_safe_indexing(Z, rows), y[rows])
+        if has_all_rows:
+            given = np.full(
+                len(y), UNLABELLED, dtype=int if y.dtype.kind in "iu" else object
+            )
+            given[rows] = y[rows]
+            model.fit(Z, given)
+        else:
+            model.fit(_safe_indexing(Z, rows), y[rows])
         return float(model.score(Z_test, y_test))
