@@ -1,5 +1,6 @@
 """Labels of which some are missing. This module imports nothing of its own package."""
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def is_labelled(y: np.ndarray) -> np.ndarray:
     if y.dtype.kind in "iuf":
         return y != UNLABELLED
     if y.dtype.kind == "O":
-        return np.array([isinstance(each, str) or each != UNLABELLED for each in y])
+        return np.array([not (_is_number(each) and each == UNLABELLED) for each in y])
     return np.ones(len(y), dtype=bool)
 
 
@@ -39,12 +40,13 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     labels = y[has_label]
     if labels.dtype.kind == "O":
-        kinds = {type(each) for each in labels}
-        if len(kinds) > 1 and any(issubclass(kind, str) for kind in kinds):
-            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        if all(_is_number(each) for each in labels):
+            labels = np.array(labels.tolist())
+        elif not all(isinstance(each, str) for each in labels):
+            names = ", ".join(sorted({type(each).__name__ for each in labels}))
             raise ValueError(
-                f"y mixes labels of the types {names}; use one of them, and the number "
-                "-1 where there is no label."
+                f"y holds objects of the types {names}; labels must be all strings or "
+                "all numbers, and the number -1 where there is none."
             )
     check_classification_targets(labels)
     classes, found = np.unique(labels, return_inverse=True)
@@ -56,6 +58,10 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     codes = np.full(len(y), UNLABELLED)
     codes[has_label] = found
     return classes, codes
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Number)
 
 
 def hold_out(codes: np.ndarray, fraction: float, seed: int) -> np.ndarray:

@@ -1,0 +1,459 @@
+"""DeepInfomaxClassifier: labels of any kind, few of them, and what it leaves alone."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.utils.estimator_checks import check_estimator
+from torch.nn.functional import cross_entropy
+
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim._fine_tuning import FineTuner, Head, Recipe, _endless
+
+RECIPE = Recipe(
+    n_steps=2,
+    max_time=None,
+    batch_size=8,
+    learning_rate=1e-3,
+    rate_decay=0.5,
+    infomax_weight=1.0,
+    unlabelled_weight=1.0,
+    confidence=0.3,
+    n_looks_no_change=5,
+)
+
+
+@pytest.fixture(scope="module")
+def learnt(digits):
+    """Return a transformer fitted on all digits."""
+    return DeepInfomaxTransformer(max_iter=6, random_state=0).fit(digits[0])
+
+
+@pytest.fixture
+def few(digits):
+    """Return images, labels of which 40 are given, and all labels."""
+    images, y = digits
+    given = np.where(np.arange(len(y)) < 40, y, -1)
+    return images, given, y
+
+
+def classifier(encoder, **params):
+    params = {"n_steps": 8, "random_state": 0} | params
+    return DeepInfomaxClassifier(FrozenEstimator(encoder), **params)
+
+
+def test_all_checks_of_scikit_learn_pass_but_the_one_that_takes_minus_one_for_a_class():
+    name = "check_classifiers_classes"
+    results = check_estimator(
+        DeepInfomaxClassifier(DeepInfomaxTransformer(max_iter=1), n_steps=20),
+        expected_failed_checks={name: "it feeds -1 as a class, which marks no label"},
+        on_fail=None,
+    )
+    status = {result["check_name"]: result["status"] for result in results}
+    assert status.pop(name) == "xfail"
+    assert set(status.values()) == {"passed"}, status
+    assert len(status) > 45
+
+
+def test_few_labels_go_further_than_with_pixels(learnt, few):
+    images, given, y = few
+    model = classifier(learnt, n_steps=60).fit(images, given)
+    pixels = LogisticRegression(max_iter=500)
+    pixels.fit(images[:40].reshape(40, -1), y[:40])
+    rest = slice(40, None)
+    baseline = pixels.score(images[rest].reshape(260, -1), y[rest])
+    assert model.score(images[rest], y[rest]) > baseline + 0.03
+
+
+def test_the_encoder_given_stays_as_it_was(learnt, few):
+    images, given, _ = few
+    before = learnt.transform(images)
+    model = classifier(learnt).fit(images, given)
+    assert np.array_equal(learnt.transform(images), before)
+    assert not np.allclose(model.encoder_.transform(images), before)
+    head = classifier(learnt, fine_tune="head").fit(images, given)
+    assert np.array_equal(head.encoder_.transform(images), before)
+    assert head.history_ == []
+
+
+def test_an_unfitted_encoder_is_a_recipe(few):
+    images, given, _ = few
+    recipe = DeepInfomaxTransformer(n_components=16, max_iter=1)
+    model = DeepInfomaxClassifier(recipe, n_steps=2, random_state=0)
+    model.fit(images, given)
+    assert not hasattr(recipe, "net_")
+    assert recipe.random_state is None
+    assert model.coef_.shape == (10, 16)
+    again = DeepInfomaxClassifier(recipe, n_steps=2, random_state=0)
+    assert np.array_equal(again.fit(images, given).coef_, model.coef_)
+
+
+def test_a_fitted_encoder_need_not_be_frozen(learnt, few):
+    images, given, _ = few
+    model = DeepInfomaxClassifier(learnt, n_steps=2, random_state=0).fit(images, given)
+    frozen = classifier(learnt, n_steps=2).fit(images, given)
+    assert np.array_equal(model.coef_, frozen.coef_)
+
+
+@pytest.mark.parametrize(
+    ("make", "classes"),
+    [
+        (lambda y: y, np.arange(10)),
+        (lambda y: y.astype(float), np.arange(10.0)),
+        (lambda y: y.astype(np.int8).astype(object), np.arange(10)),
+        (lambda y: y[:, None].ravel().tolist(), np.arange(10)),
+        (
+            lambda y: np.array([-1 if c == -1 else f"class {c}" for c in y], object),
+            np.array([f"class {c}" for c in range(10)], object),
+        ),
+    ],
+    ids=["integers", "floats", "objects", "list", "strings"],
+)
+def test_minus_one_marks_rows_without_a_label(learnt, few, make, classes):
+    images, given, _ = few
+    model = classifier(learnt).fit(images, make(given))
+    assert np.array_equal(model.classes_, classes)
+    assert set(model.predict(images)) <= set(classes)
+    same = classifier(learnt).fit(images, given)
+    assert np.array_equal(model.coef_, same.coef_)
+
+
+@pytest.mark.parametrize("dtype", [str, bool])
+def test_strings_and_booleans_are_all_labels(learnt, digits, dtype):
+    images, y = digits
+    labels = (y < 5).astype(dtype) if dtype is bool else (y % 2 * 2 - 1).astype(str)
+    model = classifier(learnt).fit(images, labels)
+    assert np.array_equal(model.classes_, np.unique(labels))  # "-1" among them
+    assert model.predict(images).dtype == labels.dtype
+
+
+def test_scores_and_probabilities_follow_from_the_head(learnt, few):
+    images, given, _ = few
+    model = classifier(learnt).fit(images, given)
+    scores = model.decision_function(images)
+    linear = model.encoder_.transform(images) @ model.coef_.T + model.intercept_
+    assert np.allclose(scores, linear)
+    expected = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    assert np.allclose(model.predict_proba(images), expected, atol=1e-6)
+    assert np.array_equal(model.predict(images), scores.argmax(axis=1))
+
+
+@pytest.mark.parametrize("fine_tune", ["all", "head"])
+def test_two_classes_have_one_score(learnt, digits, fine_tune):
+    images, y = digits
+    model = classifier(learnt, fine_tune=fine_tune).fit(images, np.where(y < 5, 3, 7))
+    scores = model.decision_function(images)
+    assert scores.shape == (300,)
+    assert model.coef_.shape == (1, 1024)
+    assert np.allclose(model.predict_proba(images)[:, 1], 1 / (1 + np.exp(-scores)))
+    assert np.array_equal(model.predict(images), np.where(scores > 0, 7, 3))
+
+
+def test_saved_and_loaded_it_predicts_the_same(learnt, few):
+    images, given, _ = few
+    model = classifier(learnt).fit(images, given)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(loaded.predict_proba(images), model.predict_proba(images))
+
+
+def test_from_scratch_nothing_is_learnt_from_unlabelled_rows(few):
+    images, given, _ = few
+    recipe = DeepInfomaxTransformer(random_state=0)
+    scratch = DeepInfomaxClassifier(
+        recipe, pretrain=False, n_steps=4, early_stopping=True, random_state=0
+    )
+    scratch.set_params(validation_fraction=0.4)
+    first = scratch.fit(images, given).predict_proba(images)
+    other = np.where((given == -1)[:, None, None], 7 * images[::-1], images)
+    assert np.array_equal(scratch.fit(other, given).predict_proba(images), first)
+    assert scratch.encoder_.history_ == []
+
+
+def test_from_scratch_a_fitted_encoder_begins_anew(learnt, few):
+    images, given, _ = few
+    scratch = classifier(learnt, pretrain=False, fine_tune="head").fit(images, given)
+    assert not np.allclose(
+        scratch.encoder_.transform(images), learnt.transform(images), atol=0.1
+    )
+
+
+def test_early_stopping_keeps_the_best_and_trains_on_the_others_only(digits, learnt):
+    images, y = digits
+    model = classifier(
+        learnt, n_steps=40, learning_rate=0.1, early_stopping=True, n_looks_no_change=2
+    )
+    model.fit(images, y)
+    scores = [row["valid_score"] for row in model.history_]
+    best = int(np.argmax(scores))
+    assert len(scores) == min(20, best + 3)
+    # All rows have labels, so those held out are a fifth.
+    assert max(scores) * 60 == pytest.approx(round(max(scores) * 60))
+    assert all(
+        np.isnan(row["valid_score"])
+        for row in classifier(learnt).fit(images, y).history_
+    )
+
+
+def test_history_of_the_fine_tuning(learnt, few, capsys):
+    images, given, _ = few
+    model = classifier(learnt, n_steps=40, verbose=1).fit(images, given)
+    assert [row["step"] for row in model.history_] == list(range(2, 41, 2))
+    assert model.history_[-1]["supervised"] < model.history_[0]["supervised"]
+    assert len(capsys.readouterr().out.splitlines()) == 20
+    for row in model.history_:
+        total = row["supervised"] + row["unlabelled"] + row["infomax"]
+        assert row["loss"] == pytest.approx(total, rel=1e-4)
+
+
+def test_seconds_end_the_fine_tuning(learnt, few):
+    images, given, _ = few
+    model = classifier(learnt, max_time=0.01).fit(images, given)
+    assert len(model.history_) == 1
+
+
+@pytest.mark.parametrize("fine_tune", ["all", "head"])
+def test_class_weights_favour_their_class(learnt, digits, fine_tune):
+    images, y = digits
+    is_zero = (y == 0).astype(int)
+    shares = [
+        classifier(learnt, fine_tune=fine_tune, class_weight=weights)
+        .fit(images, is_zero)
+        .predict_proba(images)[:, 1]
+        .mean()
+        for weights in ({0: 1, 1: 0.01}, None, "balanced", {0: 1, 1: 1e4})
+    ]
+    assert shares == sorted(shares)
+
+
+def test_in_a_grid_search_the_encoder_is_learnt_once(learnt, few):
+    images, given, _ = few
+    search = GridSearchCV(
+        classifier(learnt, n_steps=2), {"fine_tune": ["all", "head"]}, cv=2
+    )
+    search.fit(images.reshape(300, -1), given)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_estimator_.encoder_.history_ == learnt.history_
+
+
+def test_folds_of_the_labelled_rows_leave_the_others_in_training(learnt, few):
+    """The recipe of docs/few_labels.md, with labels that are strings."""
+    images, given, _ = few
+    names = np.array([-1 if c == -1 else f"class {c}" for c in given], object)
+    labelled = np.flatnonzero(given != -1)
+    unlabelled = np.flatnonzero(given == -1)
+    folds = [
+        (np.concatenate([labelled[train], unlabelled]), labelled[test])
+        for train, test in StratifiedKFold(2).split(labelled, given[labelled])
+    ]
+    search = GridSearchCV(
+        classifier(learnt, n_steps=2),
+        {"infomax_weight": [0.0, 1.0]},
+        cv=folds,
+        scoring="balanced_accuracy",
+        error_score="raise",
+    )
+    search.fit(images, names)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_probabilities_can_be_calibrated_on_labelled_rows(learnt, digits):
+    images, y = digits
+    model = classifier(learnt).fit(images[:200], y[:200])
+    calibrated = CalibratedClassifierCV(FrozenEstimator(model))
+    calibrated.fit(images[200:], y[200:])
+    assert calibrated.predict_proba(images).shape == (300, 10)
+
+
+def test_score_leaves_unlabelled_rows_out(learnt, few):
+    images, given, y = few
+    model = classifier(learnt).fit(images, given)
+    assert model.score(images, given) == model.score(images[:40], y[:40])
+    weights = np.arange(300.0)
+    assert model.score(images, given, weights) == model.score(
+        images[:40], y[:40], weights[:40]
+    )
+    with pytest.raises(ValueError, match="all 300 rows as unlabelled"):
+        model.score(images, np.full(300, -1))
+
+
+# The parts
+
+
+def tuner(encoder, images, codes, recipe=RECIPE, **params):
+    """Build a fine-tuner on a copy of the encoder's net."""
+    params = {"class_weights": None, "held_out": None, "seed": 0} | params
+    own = copy.deepcopy(encoder)
+    return FineTuner(own.net_, own._check_rows(images), codes, recipe, **params)
+
+
+def test_the_head_is_a_linear_map():
+    head = Head(5, torch.tensor([0.5, -0.5, 0.0]))
+    torch.nn.init.normal_(
+        head.linear.weight, generator=torch.Generator().manual_seed(0)
+    )
+    features = torch.randn(50, 5, generator=torch.Generator().manual_seed(1)) * 3 + 1
+    head.standardise(features)
+    coef, intercept = head.linear_map()
+    expected = head.eval()(features).detach().numpy()
+    assert np.allclose(features.numpy() @ coef.T + intercept, expected, atol=1e-5)
+    standardised = head.norm(features)
+    assert torch.allclose(standardised.mean(dim=0), torch.zeros(5), atol=1e-5)
+    assert torch.allclose(
+        standardised.std(dim=0, correction=0), torch.ones(5), atol=1e-4
+    )
+
+
+def test_the_class_of_the_other_view_against_a_loop(learnt, digits):
+    images, y = digits
+    tune = tuner(learnt, images, np.where(np.arange(300) < 40, y, -1))
+    scores = 2 * torch.randn(2, 30, 10, generator=torch.Generator().manual_seed(0))
+    losses = []
+    n_confident = 0
+    for view in range(2):
+        for row in range(30):
+            other = scores[1 - view, row].softmax(dim=0)
+            if other.max() > RECIPE.confidence:
+                n_confident += 1
+                target = other.argmax()
+                losses.append(cross_entropy(scores[view, row], target))
+    loss, share = tune._learn_from_other_view(scores)
+    assert 0 < n_confident < 60
+    assert float(share) == pytest.approx(n_confident / 60)
+    assert float(loss) == pytest.approx(float(sum(losses)) / 60, rel=1e-5)
+
+
+def test_no_gradient_flows_into_the_class_of_the_other_view(learnt, digits):
+    images, y = digits
+    tune = tuner(learnt, images, np.where(np.arange(300) < 40, y, -1))
+    scores = torch.zeros(2, 1, 10)
+    scores[0, 0, 3] = 5.0  # confident, while the other view is not
+    scores.requires_grad_()
+    tune._learn_from_other_view(scores)[0].backward()
+    assert not scores.grad[0].any()
+    assert scores.grad[1].any()
+
+
+def test_the_learning_rate_decays_from_layer_to_layer(learnt, digits):
+    images, y = digits
+    groups = tuner(learnt, images, y).optimizer.param_groups
+    assert [g["factor"] for g in groups] == [0.5**i for i in range(len(groups))]
+    in_groups = [id(p) for group in groups for p in group["params"]]
+    assert len(in_groups) == len(set(in_groups))
+    tune = tuner(learnt, images, y)
+    modules = (tune.encoder, tune.head, tune.net.criterion_)
+    n_values = sum(p.numel() for module in modules for p in module.parameters())
+    found = sum(p.numel() for g in tune.optimizer.param_groups for p in g["params"])
+    assert found == n_values
+    head = {id(p) for p in tune.head.parameters()}
+    assert head <= {id(p) for p in tune.optimizer.param_groups[0]["params"]}
+
+
+def test_held_out_rows_train_neither_head_nor_encoder(learnt, digits):
+    images, y = digits
+    held_out = np.arange(0, 300, 5)
+    tune = tuner(learnt, images, y, held_out=held_out)
+    seen = torch.cat([next(tune.batches) for _ in range(60)])
+    assert not set(seen.tolist()) & set(held_out.tolist())
+    assert len(set(seen.tolist())) == 240
+
+
+def test_endless_batches_hold_all_rows_before_any_comes_again():
+    batches = _endless(torch.arange(7) + 3, 3, torch.Generator().manual_seed(0))
+    rows = torch.cat([next(batches) for _ in range(7)])
+    for start in range(0, 21, 7):
+        assert sorted(rows[start : start + 7].tolist()) == list(range(3, 10))
+
+
+def test_more_rows_a_batch_than_there_are():
+    batches = _endless(torch.arange(2), 5, torch.Generator().manual_seed(0))
+    assert len(next(batches)) == 5
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (np.full(300, -1), "all 300 rows as unlabelled"),
+        (np.full(300, -1, dtype=object), "all 300 rows as unlabelled"),
+        (np.linspace(0, 1, 300), "continuous"),
+        (np.where(np.arange(300) < 9, 1, -1), r"only one class, \[1\]"),
+        (np.zeros((300, 2)), r"should be a 1d array"),
+        (np.zeros(299) + np.arange(299) % 2, "inconsistent numbers of samples"),
+        (np.array([None, 1, "a"] * 100, object), "the types NoneType, int, str"),
+        (np.array([np.nan, 1.0, 2.0] * 100), "contains NaN"),
+        (None, "requires y"),
+    ],
+    ids=[
+        "none",
+        "none object",
+        "numbers",
+        "one",
+        "two axes",
+        "length",
+        "mixed",
+        "nan",
+        "y",
+    ],
+)
+def test_labels_that_are_refused(learnt, digits, y, match):
+    with pytest.raises(ValueError, match=match):
+        classifier(learnt).fit(digits[0], y)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "match"),
+    [
+        ({"encoder": LogisticRegression()}, TypeError, "no DeepInfomaxTransformer"),
+        ({"encoder": "conv"}, TypeError, "encoder='conv' is no"),
+        ({"fine_tune": "some"}, ValueError, "'all', 'head'"),
+        ({"n_steps": 0}, ValueError, "n_steps=0; it must be at least 1"),
+        ({"max_time": 0}, ValueError, "max_time=0 is out of range"),
+        ({"learning_rate": -1.0}, ValueError, "learning_rate=-1.0"),
+        ({"rate_decay": 0.0}, ValueError, "rate_decay=0.0"),
+        ({"infomax_weight": -1}, ValueError, "infomax_weight=-1"),
+        ({"batch_size": 1.5}, TypeError, "batch_size=1.5 must be an integer"),
+        (
+            {"early_stopping": True, "validation_fraction": 1.0},
+            ValueError,
+            "validation_fraction=1.0",
+        ),
+        (
+            {"early_stopping": True, "validation_fraction": 0.01},
+            ValueError,
+            "leaves a class out of one of the parts",
+        ),
+        ({"class_weight": {"a": 1}}, ValueError, "class"),
+    ],
+)
+def test_parameters_that_are_refused(learnt, digits, params, error, match):
+    images, y = digits
+    with pytest.raises(error, match=match):
+        classifier(learnt).set_params(**params).fit(images, y)
+
+
+def test_an_encoder_of_other_samples_is_refused(learnt):
+    model = classifier(learnt)
+    with pytest.raises(ValueError, match="7"):
+        model.fit(np.zeros((10, 7, 7)), np.arange(10) % 2)
+
+
+def test_a_frozen_encoder_must_be_fitted(digits):
+    with pytest.raises(NotFittedError):
+        classifier(DeepInfomaxTransformer()).fit(*digits)
+
+
+def test_divergence_is_said(learnt, digits):
+    images, y = digits
+    model = classifier(learnt, learning_rate=1e30)
+    with pytest.raises(ValueError, match="fine-tuning diverged before step"):
+        model.fit(images, y)
+    assert not hasattr(model, "encoder_")
