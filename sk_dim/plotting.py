@@ -24,7 +24,11 @@ __all__ = [
     "TrainingDisplay",
 ]
 
-TERMS = ("local", "global", "prior")
+# Terms in a history, by what is counted: of the objective, and of a fine-tuning.
+TERMS = {
+    "epoch": ("local", "global", "prior"),
+    "step": ("supervised", "unlabelled", "infomax"),
+}
 MAX_CLASSES = 20  # told apart by colours
 
 
@@ -34,8 +38,16 @@ def _one_ax(ax: Any, **size: Any) -> Any:
     return ax
 
 
+def _counted(history: list[dict[str, float]]) -> str | None:
+    """Say what a history counts, of which it has terms: epochs or steps."""
+    has = history[0].keys()
+    return next(
+        (each for each in TERMS if each in has and set(TERMS[each]) & has), None
+    )
+
+
 class TrainingDisplay:
-    """The terms of the objective over the epochs.
+    """The terms of the objective over the epochs, or of a fine-tuning over its steps.
 
     Parameters
     ----------
@@ -69,8 +81,9 @@ class TrainingDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator
-            With ``history_``, a list of one dict an epoch.
+        estimator : fitted DeepInfomaxTransformer or DeepInfomaxClassifier
+            With ``history_``. That of the features behind a classifier is in its
+            ``encoder_``.
         ax : matplotlib Axes, default=None
             To draw into; None makes one.
 
@@ -80,10 +93,10 @@ class TrainingDisplay:
             What was drawn.
         """
         history = getattr(estimator, "history_", None)
-        if not history or not set(TERMS) & history[0].keys():
+        if not history or _counted(history) is None:
             raise ValueError(
                 f"this {type(estimator).__name__} has no terms of an objective in "
-                "history_; fit a DeepInfomaxTransformer first."
+                "history_; fit a DeepInfomaxTransformer or a DeepInfomaxClassifier."
             )
         return cls(estimator.history_).plot(ax=ax)
 
@@ -102,22 +115,23 @@ class TrainingDisplay:
         """
         self.ax_ = _one_ax(ax, figsize=(6.4, 4.0))
         self.figure_ = self.ax_.figure
-        epochs = [row["epoch"] for row in self.history]
-        for term in TERMS:
+        counted = _counted(self.history)
+        numbers = [row[counted] for row in self.history]
+        for i, term in enumerate(TERMS[counted]):
             for prefix, style in (("", "-"), ("valid_", "--")):
                 name = prefix + term
                 values = [row.get(name, np.nan) for row in self.history]
                 if np.isnan(values).all():
                     continue
                 self.ax_.plot(
-                    epochs,
+                    numbers,
                     values,
                     style,
-                    color=f"C{TERMS.index(term)}",
-                    marker="o" if len(epochs) < 10 else None,
+                    color=f"C{i}",
+                    marker="o" if len(numbers) < 10 else None,
                     label=term + (", held out" if prefix else ""),
                 )
-        self.ax_.set(xlabel="epoch", ylabel="nats")
+        self.ax_.set(xlabel=counted, ylabel="nats")
         self.ax_.grid(alpha=0.3)
         self.ax_.legend()
         return self

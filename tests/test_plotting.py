@@ -1,5 +1,7 @@
 """Displays: what they draw, and what they refuse."""
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -147,6 +149,17 @@ def test_displays_draw_into_axes_that_they_are_given(fitted):
     _, ax = plt.subplots()
     assert TrainingDisplay.from_estimator(fitted["table"], ax=ax).ax_ is ax
     assert FeaturesDisplay(np.zeros((3, 2))).plot(ax=ax).ax_ is ax
+
+
+def test_a_fine_tuning_has_its_terms_over_the_steps():
+    names = ("supervised", "unlabelled", "infomax")
+    history = [{"step": 5 * i} | dict.fromkeys(names, 1.0 / i) for i in (1, 2, 3)]
+    display = TrainingDisplay.from_estimator(SimpleNamespace(history_=history))
+    assert display.ax_.get_xlabel() == "step"
+    lines = display.ax_.get_lines()
+    assert [line.get_label() for line in lines] == list(names)
+    assert lines[0].get_xdata().tolist() == [5, 10, 15]
+    assert lines[0].get_ydata().tolist() == [1, 1 / 2, 1 / 3]
 
 
 @pytest.mark.parametrize(

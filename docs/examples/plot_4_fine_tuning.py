@@ -7,7 +7,6 @@ unlabelled rows help to the end: they are in the training of the features and in
 fine-tuning by the labels.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.semi_supervised import LabelSpreading
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim.plotting import TrainingDisplay
 
 images, y = load_digits().images, load_digits().target
 train, test, y_train, y_test = train_test_split(
@@ -46,17 +46,12 @@ model.fit(train, given)
 print(f"DeepInfomaxClassifier {model.score(test, y_test):.3f}")
 
 # %%
-# What happened in the fine-tuning: the share of unlabelled rows whose class the model
-# is sure enough of to learn it rises.
+# What happened in the fine-tuning, and the share of unlabelled rows whose class the
+# model was sure enough of to learn it:
 
-steps = [row["step"] for row in model.history_]
-_, (left, right) = plt.subplots(ncols=2, figsize=(9, 3.5), layout="constrained")
-for term in ("supervised", "unlabelled"):
-    left.plot(steps, [row[term] for row in model.history_], label=term)
-left.set(xlabel="step", ylabel="cross-entropy in nats")
-left.legend()
-right.plot(steps, [row["share_confident"] for row in model.history_])
-right.set(xlabel="step", ylabel="share confident", ylim=(0, 1))
+TrainingDisplay.from_estimator(model)
+shares = [row["share_confident"] for row in model.history_]
+print(f"confident at first {shares[0]:.0%}, in the end {shares[-1]:.0%}")
 
 # %%
 # Which digits are taken for which others:

@@ -1,0 +1,112 @@
+"""The documentation: complete, and its helpers right."""
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_docstrings import MODULES
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def load(name):
+    """Import a module of the documentation, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_has_every_public_name():
+    listed = set()
+    module = None
+    for line in (DOCS / "api.rst").read_text().splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.removeprefix(".. currentmodule:: ")
+        elif re.fullmatch(r"   \w+", line):
+            listed.add(f"{module}.{line.strip()}")
+    public = {}
+    for module in map(importlib.import_module, MODULES):
+        for name in module.__all__:
+            item = getattr(module, name)
+            if inspect.isclass(item) or inspect.isfunction(item):
+                public.setdefault(item, set()).add(f"{module.__name__}.{name}")
+    for names in public.values():
+        assert names & listed, names
+    assert listed <= set().union(*public.values())
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">x</h1><a href="#top">a</a><a href="sub/b.html#part">b</a>'
+        '<a href="https://example.org/none">c</a><img src="none.png">'
+    )
+    (tmp_path / "sub" / "b.html").write_text(
+        '<p id="part"><a href="../index.html#nowhere">d</a><a href="../index.html">'
+    )
+    broken = load("check_links").broken_links(tmp_path)
+    assert sorted(broken) == [
+        "index.html: none.png",
+        "sub/b.html: ../index.html#nowhere",
+    ]
+
+
+def test_tables_have_means_and_spreads():
+    tables = load("result_tables")
+    report = {
+        "few_labels": {
+            "models": ["a", "b"],
+            "budgets": [10, 20],
+            "scores": [[[0.5, 0.7], [0.8, 0.8]], [[1.0, 1.0], [0.25, 0.75]]],
+        }
+    }
+    (table,) = tables.few_labels("digits", report)
+    assert "| few labels | 10 labels | 20 labels |" in table
+    assert "| a | 0.600±0.100 | 0.800±0.000 |" in table
+    assert "| b | 1.000±0.000 | 0.500±0.250 |" in table
+    record = {
+        "data": "x",
+        "method": "ours",
+        "budget": 30.0,
+        "accuracies": {"10": 0.5, "None": 0.9},
+        "seconds": 31.0,
+        "width": 64,
+        "peak_mb": 100.4,
+        "machine": "this",
+    }
+    other = record | {"accuracies": {"10": 0.7, "None": 0.9}, "seconds": 33.0}
+    (table,) = tables.features_per_second([record, other])
+    assert "| ours, 30 s | 0.600±0.100 | 0.900±0.000 | 32.0 | 64 | 100 | 2 |" in table
+    errors = [
+        {"method": "m", "rows": n, "value": v, "truth": 1.0}
+        for n, v in ((100, 0.5), (100, 1.25), (1000, 1.0))
+    ]
+    (table,) = tables.mutual_information({"machine": "this", "results": errors})
+    assert "| m | 0.375 | 0.000 |" in table
+
+
+@pytest.mark.parametrize(
+    "path", sorted((DOCS / "benchmarks" / "results").glob("*.json"))
+)
+def test_every_file_of_results_makes_a_table(path, tmp_path):
+    (tmp_path / path.name).write_text(path.read_text())
+    page = tmp_path / "results.md"
+    load("result_tables").write_tables(tmp_path, page)
+    rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    assert len(rows) > 4
+    for row in rows:
+        assert "nan" not in row
+    assert len({row.count("|") for row in rows}) <= 3
+
+
+def test_examples_have_a_title_and_an_end():
+    examples = sorted((DOCS / "examples").glob("plot_*.py"))
+    assert len(examples) >= 6
+    for path in examples:
+        title, line = path.read_text().splitlines()[1:3]
+        assert line == "=" * len(title), path.name
+    assert np.all([path.name[5].isdigit() for path in examples])
