@@ -102,7 +102,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         "seconds". Empty for ``fine_tune="head"``.
     n_features_in_ : int
         Values of a sample.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X has names that are all strings.
 
     See Also

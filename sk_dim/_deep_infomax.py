@@ -60,10 +60,10 @@ class DeepInfomaxTransformer(
     output_layer : {"global", "hidden", "conv", "local"}, default="global"
         What `transform` returns, maps flattened in C order. Read when `transform` is
         called, so that ``set_params(output_layer=...)`` needs no new fit.
-    bound : {"infonce", "jsd", "donsker_varadhan", "nwj"} or callable, \
-            default="infonce"
-        Lower bound on mutual information, see :mod:`sk_dim.bounds`, or
-        ``bound(positive, negative) -> Tensor`` in nats.
+    bound : str or callable, default="infonce"
+        Lower bound on mutual information: "infonce", "jsd", "donsker_varadhan" or
+        "nwj", see :mod:`sk_dim.bounds`, or ``bound(positive, negative) -> Tensor`` in
+        nats.
     critic : {"dot", "concat"} or callable, default="dot"
         Encode-and-dot-product or concat-and-convolve, see :mod:`sk_dim.critics`, or
         ``critic(n_local_channels, n_components) -> nn.Module``. Settings of a critic
@@ -79,9 +79,10 @@ class DeepInfomaxTransformer(
         deviation of the noise in units of that of the features.
     prior : {"uniform", "normal", "noise"}, default="uniform"
         Distribution that the global features are brought to, see :mod:`sk_dim.priors`.
-    augment : {"auto", "crop", "flip", "color", "noise", "corrupt", "natural"}, \
-            tuple of these, None or callable, default="auto"
-        How the two views of each sample are made, see :mod:`sk_dim.augmentations`.
+    augment : str, tuple of str, None or callable, default="auto"
+        How the two views of each sample are made: "auto", or one or several of "crop",
+        "flip", "color", "noise", "corrupt" and "natural", see
+        :mod:`sk_dim.augmentations`.
         "auto" is ``("crop", "noise")`` for images and series, which keeps colour and
         what is left and right, or the direction of time, and of the phase of a series a
         little less than raw values do; and "corrupt" for tables, which forgets what
@@ -133,7 +134,7 @@ class DeepInfomaxTransformer(
         Shape of a sample, channels first.
     n_features_in_ : int
         Product of `input_shape_`. Flattened rows of so many values are accepted.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where X has names that are all strings.
     device_ : torch.device
         Where the net is.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
@@ -48,6 +49,8 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
                 f"y holds objects of the types {names}; labels must be all strings or "
                 "all numbers, and the number -1 where there is none."
             )
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     classes, found = np.unique(labels, return_inverse=True)
     if len(classes) < 2:

@@ -264,7 +264,7 @@ class CosineCritic(nn.Module):
     .. math:: T(x, y) = \frac{h(x)^\top h(y)}{\tau \, \|h(x)\| \, \|h(y)\|}
 
     with the temperature :math:`\tau` and the head h, or h(x) = x without one. `embed`
-    returns h(x) / |h(x)|, (n, u); forward takes as ``local`` that of one view as
+    returns ``h(x) / |h(x)|``, (n, u); forward takes as ``local`` that of one view as
     (n, u, 1), one location, and as ``global_`` that of the other. ``negative`` is
     (n, n, 1).
 

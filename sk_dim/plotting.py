@@ -115,7 +115,7 @@ class TrainingDisplay:
         """
         self.ax_ = _one_ax(ax, figsize=(6.4, 4.0))
         self.figure_ = self.ax_.figure
-        counted = _counted(self.history)
+        counted = _counted(self.history) or "epoch"
         numbers = [row[counted] for row in self.history]
         for i, term in enumerate(TERMS[counted]):
             for prefix, style in (("", "-"), ("valid_", "--")):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits, make_classification
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -230,3 +231,59 @@ def test_label_efficiency_of_bad_input(params, message):
 def test_label_efficiency_of_numbers_is_refused():
     with pytest.raises(ValueError, match="y holds no classes"):
         label_efficiency({"raw": None}, X, X[:, 0], [10], X_test=X, y_test=X[:, 0])
+
+
+class Spy(ClassifierMixin, BaseEstimator):
+    """Remembers what it is fitted on, and scores how many labels that were."""
+
+    def fit(self, X, y):
+        self.n_rows_, self.y_ = len(X), y
+        return self
+
+    def score(self, X, y):
+        has_label = np.array([each != -1 for each in self.y_])
+        return float(1000 * self.n_rows_ + has_label.sum())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda y: y, lambda y: y.astype(np.uint8), lambda y: y.astype(str)],
+    ids=["integers", "unsigned", "strings"],
+)
+def test_semi_supervised_models_get_all_rows(digits, make):
+    images, labels = digits
+    found = label_efficiency(
+        {"all rows": Spy(), "labelled rows": Spy()},
+        images,
+        make(labels),
+        [20, 50],
+        X_test=images,
+        y_test=make(labels),
+        n_draws=2,
+        semi_supervised=["all rows"],
+    )
+    assert found.scores[0].tolist() == [[300_020] * 2, [300_050] * 2]
+    assert found.scores[1].tolist() == [[20_020] * 2, [50_050] * 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "first", "error", "match"),
+    [
+        (["pixels", "ours"], 0, ValueError, "'ours', which is none of the classifiers"),
+        (["raw"], 0, ValueError, "'raw', which is none of the classifiers pixels"),
+        ("pixels", 0, TypeError, "is one string"),
+        (["pixels"], -1, ValueError, "y holds -1"),
+    ],
+)
+def test_semi_supervised_names_that_are_refused(digits, names, first, error, match):
+    images, labels = digits
+    with pytest.raises(error, match=match):
+        label_efficiency(
+            {"pixels": Spy(), "raw": None},
+            images,
+            labels + first,
+            [20],
+            X_test=images,
+            y_test=labels,
+            semi_supervised=names,
+        )
