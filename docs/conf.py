@@ -33,7 +33,7 @@ version = release = sk_dim.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
     "numpydoc",
     "myst_parser",
     "sphinx_copybutton",
@@ -55,8 +55,8 @@ copybutton_prompt_is_regexp = True
 autosummary_generate = True
 numpydoc_show_class_members = False
 add_module_names = False
+autodoc_typehints = "none"
 python_use_unqualified_type_names = True
-# MathJax comes from the network; without one, formulas read as TeX.
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
