@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -16,14 +17,14 @@ from sklearn.utils import (
     _safe_indexing,
     check_consistent_length,
     check_random_state,
-    column_or_1d,
     compute_class_weight,
 )
 from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._fine_tuning import FineTuner, Recipe
-from sk_dim._labels import encode_labels, hold_out, is_labelled
+from sk_dim._labels import encode_labels, hold_out, select_labelled
+from sk_dim._net import seeded
 from sk_dim._probes import build_probe
 from sk_dim._validation import check_integer, check_name, check_real
 
@@ -42,14 +43,16 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         An unfitted one is fitted, on all rows; None stands for one with its defaults. A
         fitted one is taken as it is. Either is copied and left unchanged. Cloning, as
         searches do, forgets a fit, unless the transformer is wrapped in a
-        ``FrozenEstimator``. Its `augment` says which views the head learns from.
+        ``FrozenEstimator``. Its `augment` says which views the head learns from; its
+        `output_layer` is without effect.
     pretrain : bool, default=True
         False trains from scratch: the weights of the encoder start anew, and only
         labelled rows are used.
     fine_tune : {"all", "head"}, default="all"
         "head" leaves the encoder as it is and fits logistic regression to its features,
-        its regularisation chosen by cross-validation. All parameters below but
-        `class_weight` and `random_state` are then without effect.
+        its regularisation chosen by cross-validation where each class has two rows or
+        more. All parameters below but `class_weight` and `random_state` are then
+        without effect.
     n_steps : int, default=500
         Steps of the fine-tuning.
     max_time : float, default=None
@@ -60,13 +63,14 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     learning_rate : float, default=1e-3
         Highest rate of AdamW, reached after a tenth of the fine-tuning.
     rate_decay : float, default=1.0
-        Factor of the learning rate from each layer of the encoder to the one below it;
-        less than 1 changes early layers less.
+        Factor of the learning rate from each part of the encoder to the one before it,
+        in the order of its children; less than 1 changes early layers less.
     infomax_weight : float, default=1.0
         Weight of the objective of Deep InfoMax beside the cross-entropy.
     unlabelled_weight : float, default=1.0
         Weight of the cross-entropy on views of unlabelled rows, to the class that the
-        other view of the same row was given with confidence.
+        other view of the same row was given with confidence. Without effect where the
+        encoder has ``augment=None``, and so no other view.
     confidence : float, default=0.8
         Probability from which on such a class is learnt.
     class_weight : dict, "balanced" or None, default=None
@@ -82,7 +86,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Seeds the fine-tuning, and the fit of an encoder that has no seed of its own.
     verbose : int, default=0
-        1 prints twenty lines of the fine-tuning.
+        1 prints up to twenty lines of the fine-tuning.
 
     Attributes
     ----------
@@ -96,7 +100,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     intercept_ : ndarray of shape (n_classes,) or (1,)
         Intercepts of the head.
     history_ : list of dict
-        Twenty of the fine-tuning, with the keys "step", "loss", "supervised",
+        Up to twenty of the fine-tuning, with the keys "step", "loss", "supervised",
         "unlabelled" and "infomax" (in nats), "share_confident" (of unlabelled rows
         whose class is learnt), "valid_score" (accuracy, nan without held-out rows) and
         "seconds". Empty for ``fine_tune="head"``.
@@ -215,6 +219,13 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         if self.class_weight is not None:
             known = classes[codes[codes >= 0]]
             weights = compute_class_weight(self.class_weight, classes=classes, y=known)
+            if not (weights > 0).all():
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} gives a class no weight; "
+                    "leave its rows out, or mark them by -1."
+                )
+            if np.ptp(weights) == 0:
+                weights = None
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
         if not self.pretrain:
@@ -232,7 +243,10 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             tuner = FineTuner(
                 encoder.net_, rows, codes, recipe, weights, held_out, seed
             )
-            tuner.run(self.verbose)
+            # Parts of the user may draw from torch's global generator (dropout, say).
+            is_ours = encoder.net_.is_ours
+            with nullcontext() if is_ours else seeded(seed, encoder.device_):
+                tuner.run(self.verbose)
             history = tuner.history
             coef, intercept = tuner.head.linear_map()
         if len(coef) == 2:
@@ -245,6 +259,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         self.n_features_in_ = encoder.n_features_in_
         if hasattr(encoder, "feature_names_in_"):
             self.feature_names_in_ = encoder.feature_names_in_
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_  # of a fit before
         return self
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -326,16 +342,11 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If no row has a label.
         """
-        labels = column_or_1d(np.asarray(y))
-        check_consistent_length(X, labels, sample_weight)
-        rows = np.flatnonzero(is_labelled(labels))
-        if len(rows) == 0:
-            raise ValueError(
-                f"y marks all {len(labels)} rows as unlabelled by -1; a score needs "
-                "labels."
-            )
+        has_label, labels = select_labelled(y)
+        check_consistent_length(X, has_label, sample_weight)
+        rows = np.flatnonzero(has_label)
         weights = None if sample_weight is None else _safe_indexing(sample_weight, rows)
-        return super().score(_safe_indexing(X, rows), labels[rows], weights)
+        return super().score(_safe_indexing(X, rows), labels, weights)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -358,14 +369,14 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         return Recipe(
             n_steps=n_steps if self.max_time is None else None,
             max_time=self.max_time,
-            batch_size=check_integer("batch_size", self.batch_size, 1),
+            batch_size=check_integer("batch_size", self.batch_size, 2),
             learning_rate=check_real(
                 "learning_rate", self.learning_rate, exclusive=True
             ),
             rate_decay=check_real("rate_decay", self.rate_decay, exclusive=True),
             infomax_weight=check_real("infomax_weight", self.infomax_weight),
             unlabelled_weight=check_real("unlabelled_weight", self.unlabelled_weight),
-            confidence=check_real("confidence", self.confidence),
+            confidence=check_real("confidence", self.confidence, maximum=1.0),
             n_looks_no_change=check_integer(
                 "n_looks_no_change", self.n_looks_no_change, 1
             ),
@@ -398,14 +409,19 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 "transformers can go into any classifier by a pipeline."
             )
         if self.pretrain and (is_frozen or hasattr(given, "net_")):
-            given._check_rows(X, n_min=2)
-            return copy.deepcopy(given)
-        encoder = clone(given)
-        if encoder.random_state is None:
-            encoder.random_state = int(rng.randint(2**31 - 1))
-        if self.pretrain:
-            return encoder.fit(X)
-        encoder._prepare(X, is_new=True)
+            check_is_fitted(given)
+            encoder = copy.deepcopy(given)
+        else:
+            encoder = clone(given)
+            if encoder.random_state is None:
+                encoder.random_state = int(rng.randint(2**31 - 1))
+        # The head is on the global features, whatever the one given returns, and how.
+        encoder.set_params(output_layer="global").set_output(transform="default")
+        if not self.pretrain:
+            encoder.set_params(validation_fraction=0.0)
+            encoder._prepare(X, is_new=True)
+        elif not hasattr(encoder, "net_"):
+            encoder.fit(X)
         return encoder
 
 
@@ -417,7 +433,7 @@ def _fit_head(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit logistic regression to features; coefficients and intercepts for them."""
     rows = np.flatnonzero(codes >= 0)
-    probe = build_probe("linear", codes[rows])
+    probe = clone(build_probe("linear", codes[rows]))
     scaler, model = probe[0], probe[-1]
     if class_weights is not None:
         weights = dict(enumerate(class_weights))

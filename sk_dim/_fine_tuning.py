@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -50,7 +51,8 @@ class Head(nn.Module):
     def __init__(self, n_components: int, intercepts: Tensor) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(n_components, affine=False)
-        self.linear = nn.Linear(n_components, len(intercepts))
+        # Not initialised, which would draw from torch's global generator.
+        self.linear = nn.utils.skip_init(nn.Linear, n_components, len(intercepts))
         nn.init.zeros_(self.linear.weight)
         self.linear.bias = nn.Parameter(intercepts)
 
@@ -143,7 +145,10 @@ class FineTuner:
         if (codes < 0).any():
             # Labelled rows among them: without their labels, they are rows like others.
             n_others = UNLABELLED_PER_LABELLED * recipe.batch_size
-            self.others = _endless(torch.arange(len(rows)), n_others, shuffler)
+            others = torch.ones(len(rows), dtype=torch.bool)
+            if self.held_out is not None:
+                others[self.held_out] = False
+            self.others = _endless(others.nonzero().flatten(), n_others, shuffler)
         self.standard = torch.randperm(len(rows), generator=shuffler)[:N_STANDARD]
         self.history: list[dict[str, float]] = []
 
@@ -157,7 +162,7 @@ class FineTuner:
         trained.append(list(self.head.parameters()))
         in_layers = {id(p) for parameters in trained for p in parameters}
         # Parameters of the encoder itself, and critics, which sit beside the head.
-        rest = [*self.encoder.parameters(), *self.net.criterion_.parameters()]
+        rest = [*self.encoder.parameters(), *self.net.criterion_.critics.parameters()]
         trained[-1] += [p for p in rest if id(p) not in in_layers]
         return torch.optim.AdamW(
             [
@@ -212,6 +217,8 @@ class FineTuner:
         self._standardise()
         if view_scale is not None:
             self.net.module_.view_scale = view_scale
+        # The terms were those before the last step.
+        self._check_finite(np.concatenate(self.head.linear_map(), axis=None))
 
     def _states(self) -> list[dict[str, Any]]:
         return [module.state_dict() for module in (self.encoder, self.head)]
@@ -232,7 +239,10 @@ class FineTuner:
             views = net.make_views(self.rows.take(rows), self.generator)
             infomax = views[0].global_.new_zeros(())
             if recipe.infomax_weight:
-                infomax = net.criterion_.loss(net.criterion_(views, self.generator))
+                terms = net.criterion_(views, self.generator)
+                if net.criterion_.has_adversary:
+                    del terms["prior"]  # whose adversary is not trained here
+                infomax = net.criterion_.loss(terms)
         scores = torch.stack([self.head(view.global_) for view in views])
         codes = self.codes[rows[:n_labelled].to(self.device)]
         supervised = cross_entropy(
@@ -254,9 +264,9 @@ class FineTuner:
         """Cross-entropy to the class that the other view was given, where confident.
 
         Returns it, averaged over all samples of ``scores (n_views, n, n_classes)``, and
-        the share of them that it is not zero for.
+        the share of them that it is not zero for; zeros where there is one view only.
         """
-        if scores.shape[1] == 0:
+        if len(scores) == 1 or scores.shape[1] == 0:
             return scores.new_zeros(()), scores.new_zeros(())
         confidence, guess = scores.detach().softmax(dim=-1).flip(0).max(dim=-1)
         is_confident = (confidence > self.recipe.confidence).float()
@@ -270,14 +280,17 @@ class FineTuner:
     ) -> dict[str, float]:
         """Append the means since the last look to the history."""
         means = torch.stack(values).float().mean(dim=0).tolist()
-        if not np.isfinite(means).all():
-            raise ValueError(
-                f"fine-tuning diverged before step {step}; lower learning_rate (now "
-                f"{self.recipe.learning_rate:g})."
-            )
+        self._check_finite(means)
         row = {"step": step, **dict(zip(TERMS, means, strict=True))}
         self.history.append(row | {"valid_score": np.nan, "seconds": seconds})
         return self.history[-1]
+
+    def _check_finite(self, values: ArrayLike) -> None:
+        if not np.isfinite(values).all():
+            raise ValueError(
+                "fine-tuning diverged; lower learning_rate (now "
+                f"{self.recipe.learning_rate:g})."
+            )
 
     def _standardise(self) -> None:
         """Standardise by whole samples, which have other statistics than views."""

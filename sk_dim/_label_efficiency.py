@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import accuracy_score
 from sklearn.utils import (
     _safe_indexing,
     check_consistent_length,
@@ -401,11 +402,12 @@ def _score(
         else:
             model = clone(model)
         if has_all_rows:
-            given = np.full(
-                len(y), UNLABELLED, dtype=int if y.dtype.kind in "iu" else object
-            )
-            given[rows] = y[rows]
+            # As integers, which -1 can be among, whatever the labels are.
+            classes, codes = np.unique(y, return_inverse=True)
+            given = np.full(len(y), UNLABELLED)
+            given[rows] = codes[rows]
             model.fit(Z, given)
-        else:
-            model.fit(_safe_indexing(Z, rows), y[rows])
+            found = classes[model.predict(Z_test)]
+            return float(accuracy_score(y_test, found))
+        model.fit(_safe_indexing(Z, rows), y[rows])
         return float(model.score(Z_test, y_test))

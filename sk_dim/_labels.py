@@ -24,20 +24,21 @@ def is_labelled(y: np.ndarray) -> np.ndarray:
     return np.ones(len(y), dtype=bool)
 
 
-def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes (k,) of labels (n,), and codes (n,), -1 for those missing.
+def select_labelled(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of the rows have a label, (n,) of bool, and their labels.
 
     Raises
     ------
     ValueError
-        If labels are not classes, all missing, or of one class.
+        If none has, or labels are of several types.
     """
+    if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y):
+        y = np.array(y, dtype=object)  # or numpy would make strings of all
     y = column_or_1d(y, warn=True)
     has_label = is_labelled(y)
     if len(y) and not has_label.any():
         raise ValueError(
-            f"y marks all {len(y)} rows as unlabelled by -1; give labels of at least "
-            "two classes to some of them."
+            f"y marks all {len(y)} rows as unlabelled by -1; give labels to some."
         )
     labels = y[has_label]
     if labels.dtype.kind == "O":
@@ -51,6 +52,18 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
             )
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
+    return has_label, labels
+
+
+def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes (k,) of labels (n,), and codes (n,), -1 for those missing.
+
+    Raises
+    ------
+    ValueError
+        If labels are not classes, all missing, or of one class.
+    """
+    has_label, labels = select_labelled(y)
     check_classification_targets(labels)
     classes, found = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -58,7 +71,7 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
             f"y has only one class, {classes.tolist()}, beside -1, which marks rows "
             "without a label; at least two classes are needed."
         )
-    codes = np.full(len(y), UNLABELLED)
+    codes = np.full(len(has_label), UNLABELLED)
     codes[has_label] = found
     return classes, codes
 

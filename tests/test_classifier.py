@@ -4,8 +4,10 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -16,6 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 from sk_dim._fine_tuning import FineTuner, Head, Recipe, _endless
+from sk_dim._labels import hold_out
+from sk_dim.encoders import ConvEncoder
 
 RECIPE = Recipe(
     n_steps=2,
@@ -113,14 +117,21 @@ def test_a_fitted_encoder_need_not_be_frozen(learnt, few):
             lambda y: np.array([-1 if c == -1 else f"class {c}" for c in y], object),
             np.array([f"class {c}" for c in range(10)], object),
         ),
+        (
+            lambda y: [-1 if c == -1 else f"class {c}" for c in y],
+            np.array([f"class {c}" for c in range(10)], object),
+        ),
     ],
-    ids=["integers", "floats", "objects", "list", "strings"],
+    ids=["integers", "floats", "objects", "list", "strings", "list of strings"],
 )
 def test_minus_one_marks_rows_without_a_label(learnt, few, make, classes):
     images, given, _ = few
     model = classifier(learnt).fit(images, make(given))
     assert np.array_equal(model.classes_, classes)
     assert set(model.predict(images)) <= set(classes)
+    assert model.score(images, make(given)) == model.score(
+        images[:40], make(given[:40])
+    )
     same = classifier(learnt).fit(images, given)
     assert np.array_equal(model.coef_, same.coef_)
 
@@ -184,21 +195,23 @@ def test_from_scratch_a_fitted_encoder_begins_anew(learnt, few):
     )
 
 
-def test_early_stopping_keeps_the_best_and_trains_on_the_others_only(digits, learnt):
+@pytest.mark.parametrize("n_labels", [60, 300])
+def test_early_stopping_keeps_the_best(digits, learnt, n_labels):
     images, y = digits
+    given = np.where(np.arange(300) < n_labels, y, -1)
     model = classifier(
         learnt, n_steps=40, learning_rate=0.1, early_stopping=True, n_looks_no_change=2
     )
-    model.fit(images, y)
+    model.fit(images, given)
     scores = [row["valid_score"] for row in model.history_]
     best = int(np.argmax(scores))
     assert len(scores) == min(20, best + 3)
-    # All rows have labels, so those held out are a fifth.
-    assert max(scores) * 60 == pytest.approx(round(max(scores) * 60))
-    assert all(
-        np.isnan(row["valid_score"])
-        for row in classifier(learnt).fit(images, y).history_
-    )
+    seed = np.random.RandomState(0).randint(2**31 - 1)
+    held_out = hold_out(given, 0.2, seed)
+    assert len(held_out) == n_labels // 5
+    assert model.score(images[held_out], y[held_out]) == pytest.approx(max(scores))
+    plain = classifier(learnt).fit(images, given)
+    assert all(np.isnan(row["valid_score"]) for row in plain.history_)
 
 
 def test_history_of_the_fine_tuning(learnt, few, capsys):
@@ -222,14 +235,58 @@ def test_seconds_end_the_fine_tuning(learnt, few):
 def test_class_weights_favour_their_class(learnt, digits, fine_tune):
     images, y = digits
     is_zero = (y == 0).astype(int)
-    shares = [
-        classifier(learnt, fine_tune=fine_tune, class_weight=weights)
-        .fit(images, is_zero)
-        .predict_proba(images)[:, 1]
-        .mean()
-        for weights in ({0: 1, 1: 0.01}, None, "balanced", {0: 1, 1: 1e4})
-    ]
-    assert shares == sorted(shares)
+
+    def share(weights):
+        model = classifier(learnt, fine_tune=fine_tune, class_weight=weights)
+        return model.fit(images, is_zero).predict_proba(images)[:, 1].mean()
+
+    plain = share(None)
+    assert share({0: 1, 1: 0.01}) < plain < share("balanced") < share({0: 1, 1: 1e4})
+    assert share({0: 2, 1: 2}) == pytest.approx(plain, abs=1e-3)
+    assert share(None) == plain  # nothing is left of the weights
+
+
+@pytest.mark.parametrize("fine_tune", ["all", "head"])
+def test_what_the_encoder_returns_and_how_is_its_own_affair(digits, few, fine_tune):
+    images, given, _ = few
+    encoder = DeepInfomaxTransformer(16, max_iter=1, random_state=0).fit(images)
+    plain = classifier(encoder, fine_tune=fine_tune).fit(images, given)
+    encoder.set_params(output_layer="hidden").set_output(transform="pandas")
+    model = classifier(encoder, fine_tune=fine_tune).fit(images, given)
+    assert np.array_equal(model.predict_proba(images), plain.predict_proba(images))
+    assert encoder.output_layer == "hidden"
+    with config_context(transform_output="pandas"):
+        assert isinstance(model.decision_function(images), np.ndarray)
+
+
+class Forgetful(ConvEncoder):
+    """Draws from torch's global generator in training."""
+
+    def forward(self, batch):
+        return super().forward(torch.nn.functional.dropout(batch, 0.5, self.training))
+
+
+def test_the_same_seed_gives_the_same_model_and_leaves_torchs_generator(few):
+    images, given, _ = few
+    encoder = DeepInfomaxTransformer(16, encoder=Forgetful, max_iter=1, random_state=0)
+    before = torch.get_rng_state()
+    first, second = (
+        DeepInfomaxClassifier(encoder, n_steps=3, random_state=0).fit(images, given)
+        for _ in range(2)
+    )
+    assert np.array_equal(first.coef_, second.coef_)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_names_of_columns_are_those_of_the_last_fit(digits):
+    X = digits[0].reshape(300, -1)
+    y = digits[1]
+    model = DeepInfomaxClassifier(
+        DeepInfomaxTransformer(16, max_iter=1, input_shape=(8, 8)), n_steps=2
+    )
+    table = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    assert list(model.fit(table, y).feature_names_in_) == list(table.columns)
+    assert not hasattr(model.fit(X, y), "feature_names_in_")
 
 
 def test_in_a_grid_search_the_encoder_is_learnt_once(learnt, few):
@@ -347,7 +404,7 @@ def test_the_learning_rate_decays_from_layer_to_layer(learnt, digits):
     in_groups = [id(p) for group in groups for p in group["params"]]
     assert len(in_groups) == len(set(in_groups))
     tune = tuner(learnt, images, y)
-    modules = (tune.encoder, tune.head, tune.net.criterion_)
+    modules = (tune.encoder, tune.head, tune.net.criterion_.critics)
     n_values = sum(p.numel() for module in modules for p in module.parameters())
     found = sum(p.numel() for g in tune.optimizer.param_groups for p in g["params"])
     assert found == n_values
@@ -357,11 +414,31 @@ def test_the_learning_rate_decays_from_layer_to_layer(learnt, digits):
 
 def test_held_out_rows_train_neither_head_nor_encoder(learnt, digits):
     images, y = digits
-    held_out = np.arange(0, 300, 5)
-    tune = tuner(learnt, images, y, held_out=held_out)
+    held_out = np.arange(0, 200, 5)
+    codes = np.where(np.arange(300) < 200, y, -1)
+    tune = tuner(learnt, images, codes, held_out=held_out)
     seen = torch.cat([next(tune.batches) for _ in range(60)])
-    assert not set(seen.tolist()) & set(held_out.tolist())
-    assert len(set(seen.tolist())) == 240
+    assert set(seen.tolist()) == set(range(200)) - set(held_out.tolist())
+    seen = torch.cat([next(tune.others) for _ in range(60)])
+    assert set(seen.tolist()) == set(range(300)) - set(held_out.tolist())
+
+
+def test_without_another_view_no_class_is_learnt_from_it(digits):
+    images, y = digits
+    one = DeepInfomaxTransformer(16, augment=None, max_iter=1, random_state=0)
+    given = np.where(np.arange(300) < 40, y, -1)
+    model = classifier(one.fit(images)).fit(images, given)
+    assert {row["unlabelled"] for row in model.history_} == {0.0}
+
+
+def test_an_adversary_is_left_out(digits):
+    images, y = digits
+    encoder = DeepInfomaxTransformer(16, prior_weight=1.0, max_iter=1, random_state=0)
+    tune = tuner(encoder.fit(images), images, y)
+    before = copy.deepcopy(tune.net.criterion_.prior.state_dict())
+    tune.run(0)
+    after = tune.net.criterion_.prior.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_endless_batches_hold_all_rows_before_any_comes_again():
@@ -432,6 +509,9 @@ def test_labels_that_are_refused(learnt, digits, y, match):
             "leaves a class out of one of the parts",
         ),
         ({"class_weight": {"a": 1}}, ValueError, "class"),
+        ({"class_weight": {0: 0}}, ValueError, "gives a class no weight"),
+        ({"batch_size": 1}, ValueError, "batch_size=1; it must be at least 2"),
+        ({"confidence": 80}, ValueError, "confidence=80 is out of range"),
     ],
 )
 def test_parameters_that_are_refused(learnt, digits, params, error, match):
@@ -451,9 +531,10 @@ def test_a_frozen_encoder_must_be_fitted(digits):
         classifier(DeepInfomaxTransformer()).fit(*digits)
 
 
-def test_divergence_is_said(learnt, digits):
+@pytest.mark.parametrize("n_steps", [1, 8])
+def test_divergence_is_said(learnt, digits, n_steps):
     images, y = digits
-    model = classifier(learnt, learning_rate=1e30)
-    with pytest.raises(ValueError, match="fine-tuning diverged before step"):
+    model = classifier(learnt, learning_rate=1e30, n_steps=n_steps)
+    with pytest.raises(ValueError, match="fine-tuning diverged; lower learning_rate"):
         model.fit(images, y)
     assert not hasattr(model, "encoder_")

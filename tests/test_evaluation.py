@@ -9,6 +9,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits, make_classification
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.semi_supervised import LabelSpreading
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim.evaluation import (
@@ -234,36 +238,50 @@ def test_label_efficiency_of_numbers_is_refused():
 
 
 class Spy(ClassifierMixin, BaseEstimator):
-    """Remembers what it is fitted on, and scores how many labels that were."""
+    """Knows the classes of images, if it got as many labels and rows as it wants."""
+
+    def __init__(self, n_rows, n_labels):
+        self.n_rows, self.n_labels = n_rows, n_labels
 
     def fit(self, X, y):
-        self.n_rows_, self.y_ = len(X), y
+        has_label = np.array([each != -1 for each in y])
+        assert len(X) == self.n_rows
+        assert has_label.sum() == self.n_labels
+        self.pixels_ = X.reshape(len(X), -1)[has_label]
+        self.y_ = y[has_label]
         return self
 
-    def score(self, X, y):
-        has_label = np.array([each != -1 for each in self.y_])
-        return float(1000 * self.n_rows_ + has_label.sum())
+    def predict(self, X):
+        near = pairwise_distances_argmin(X.reshape(len(X), -1), self.pixels_)
+        return self.y_[near]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [lambda y: y, lambda y: y.astype(np.uint8), lambda y: y.astype(str)],
-    ids=["integers", "unsigned", "strings"],
-)
-def test_semi_supervised_models_get_all_rows(digits, make):
+@pytest.mark.parametrize("dtype", [int, np.uint8, float, bool, str])
+def test_semi_supervised_models_get_all_rows(digits, dtype):
     images, labels = digits
+    labels = (labels < 5).astype(dtype) if dtype is bool else labels.astype(dtype)
+    models = {
+        "spy": Spy(300, 50),
+        "the same from labelled rows": Spy(50, 50),
+        "spreading": make_pipeline(
+            FunctionTransformer(np.reshape, kw_args={"shape": (-1, 64)}),
+            LabelSpreading(kernel="knn", n_neighbors=7),
+        ),
+    }
     found = label_efficiency(
-        {"all rows": Spy(), "labelled rows": Spy()},
+        models,
         images,
-        make(labels),
-        [20, 50],
+        labels,
+        [50],
         X_test=images,
-        y_test=make(labels),
+        y_test=labels,
         n_draws=2,
-        semi_supervised=["all rows"],
+        semi_supervised=["spy", "spreading"],
+        random_state=0,
     )
-    assert found.scores[0].tolist() == [[300_020] * 2, [300_050] * 2]
-    assert found.scores[1].tolist() == [[20_020] * 2, [50_050] * 2]
+    spy, same, spreading = found.scores[:, 0]
+    assert spy.tolist() == same.tolist()
+    assert min(*spy, *spreading) > 0.7
 
 
 @pytest.mark.parametrize(
@@ -279,7 +297,7 @@ def test_semi_supervised_names_that_are_refused(digits, names, first, error, mat
     images, labels = digits
     with pytest.raises(error, match=match):
         label_efficiency(
-            {"pixels": Spy(), "raw": None},
+            {"pixels": Spy(300, 20), "raw": None},
             images,
             labels + first,
             [20],
