@@ -49,7 +49,7 @@ def few(digits):
 
 
 def classifier(encoder, **params):
-    params = {"n_steps": 8, "random_state": 0} | params
+    params = {"n_steps": 8, "batch_size": 16, "random_state": 0} | params
     return DeepInfomaxClassifier(FrozenEstimator(encoder), **params)
 
 
@@ -101,7 +101,7 @@ def test_an_unfitted_encoder_is_a_recipe(few):
 
 def test_a_fitted_encoder_need_not_be_frozen(learnt, few):
     images, given, _ = few
-    model = DeepInfomaxClassifier(learnt, n_steps=2, random_state=0).fit(images, given)
+    model = classifier(learnt, n_steps=2).set_params(encoder=learnt).fit(images, given)
     frozen = classifier(learnt, n_steps=2).fit(images, given)
     assert np.array_equal(model.coef_, frozen.coef_)
 
@@ -237,7 +237,8 @@ def test_class_weights_favour_their_class(learnt, digits, fine_tune):
     is_zero = (y == 0).astype(int)
 
     def share(weights):
-        model = classifier(learnt, fine_tune=fine_tune, class_weight=weights)
+        model = classifier(learnt, fine_tune=fine_tune, n_steps=30)
+        model.set_params(class_weight=weights)
         return model.fit(images, is_zero).predict_proba(images)[:, 1].mean()
 
     plain = share(None)
