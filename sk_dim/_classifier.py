@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -46,8 +47,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         ``FrozenEstimator``. Its `augment` says which views the head learns from; its
         `output_layer` is without effect.
     pretrain : bool, default=True
-        False trains from scratch: the weights of the encoder start anew, and only
-        labelled rows are used.
+        False trains from scratch, by cross-entropy alone: the weights of the encoder
+        start anew, and only labelled rows are used.
     fine_tune : {"all", "head"}, default="all"
         "head" leaves the encoder as it is and fits logistic regression to its features,
         its regularisation chosen by cross-validation where each class has two rows or
@@ -231,6 +232,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         if not self.pretrain:
             X = _safe_indexing(X, np.flatnonzero(codes >= 0))
             codes = codes[codes >= 0]
+            recipe = replace(recipe, infomax_weight=0.0)
         held_out = None
         if self.early_stopping and self.fine_tune == "all":
             held_out = hold_out(codes, self.validation_fraction, seed)

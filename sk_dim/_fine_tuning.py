@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sk_dim._batches import RowSubset, SliceLoader, Source
+from sk_dim._features import Features
 from sk_dim._net import InfomaxNet, Schedule
 
 N_LOOKS = 20  # rows of the history, and looks at held-out rows
@@ -86,7 +87,7 @@ class FineTuner:
     A step takes labelled rows and, where there are any, unlabelled ones. On views of
     the labelled the head learns their classes. On views of the unlabelled it learns the
     class that the other view of the row was given with confidence. The objective of the
-    net is maximised on all of them.
+    net is maximised on the unlabelled, or where there are none on the labelled.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ class FineTuner:
             labelled = np.setdiff1d(labelled, held_out)
         self.batches = _endless(torch.from_numpy(labelled), recipe.batch_size, shuffler)
         self.others = None
-        if (codes < 0).any():
+        if (codes < 0).any() and (recipe.infomax_weight or recipe.unlabelled_weight):
             # Labelled rows among them: without their labels, they are rows like others.
             n_others = UNLABELLED_PER_LABELLED * recipe.batch_size
             others = torch.ones(len(rows), dtype=torch.bool)
@@ -239,7 +240,10 @@ class FineTuner:
             views = net.make_views(self.rows.take(rows), self.generator)
             infomax = views[0].global_.new_zeros(())
             if recipe.infomax_weight:
-                terms = net.criterion_(views, self.generator)
+                # Labelled rows, which may be in a batch many times, are no negatives.
+                first = 0 if self.others is None else n_labelled
+                parts = [_from_row(view, first) for view in views]
+                terms = net.criterion_(parts, self.generator)
                 if net.criterion_.has_adversary:
                     del terms["prior"]  # whose adversary is not trained here
                 infomax = net.criterion_.loss(terms)
@@ -309,6 +313,11 @@ class FineTuner:
             found = self.head(self._encode(rows)).argmax(dim=1)
         is_right = found == self.codes[rows.to(self.device)]
         return float(is_right.float().mean())
+
+
+def _from_row(features: Features, first: int) -> Features:
+    """Return the features of the samples from `first` on."""
+    return Features._make(None if part is None else part[first:] for part in features)
 
 
 def _endless(rows: Tensor, n_rows: int, generator: torch.Generator) -> Iterator[Tensor]:
