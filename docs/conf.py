@@ -1,27 +1,31 @@
 """How Sphinx builds the documentation, without a network."""
 
-import os
 import sys
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-# Some wheels of torchvision are built for CUDA alone and do not load beside the CPU
-# build of torch. timm does without it where there is none.
-try:
-    import torchvision  # noqa: F401
-except (ImportError, RuntimeError):
-    sys.modules["torchvision"] = None
-
-import warnings
 
 import matplotlib as mpl
+import torch
 from result_tables import write_tables
 
 import sk_dim
 
+# timm imports torchvision, of which some wheels are built for CUDA alone. Beside the
+# CPU build of torch their operators are missing, and the import looks for two of them
+# that nothing here calls. Declared, they are there to be found.
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    operators = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        operators.define(
+            f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
+
 mpl.use("Agg")
-os.environ["PYTHONWARNINGS"] = "error"
-# What runs in an example warns its reader of something, or must not warn.
+# An example that draws a warning of ours would teach what is not meant.
 warnings.filterwarnings("error", module="sk_dim")
 
 HERE = Path(__file__).parent

@@ -27,11 +27,11 @@ for column, factor in enumerate(FACTORS):
         X_test=X[600:].reshape(400, -1),
         y_test=y[600:],
     )
-    scores[0, column] = pixels["features"]
+    scores[0, column] = pixels["features"].mean()
     for row, augment in enumerate(VIEWS, start=1):
         dim = DeepInfomaxTransformer(augment=augment, max_iter=8, random_state=0)
         dim.fit(X[:600])
-        scores[row, column] = linear_probe(dim, X[:80], y[:80], **test)["global"]
+        scores[row, column] = linear_probe(dim, X[:80], y[:80], **test)["global"].mean()
 
 # %%
 # A probe with 80 labels: natural views forget what is left and right, and with it the
