@@ -1,7 +1,6 @@
 """DeepInfomaxClassifier: learn from all rows, then classes from a few labelled ones."""
 
 import copy
-import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import (
     Tags,
@@ -26,7 +24,7 @@ from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._fine_tuning import FineTuner, Recipe
 from sk_dim._labels import encode_labels, hold_out, select_labelled
 from sk_dim._net import seeded
-from sk_dim._probes import build_probe
+from sk_dim._probes import fit_probe
 from sk_dim._validation import check_integer, check_name, check_real
 
 
@@ -140,11 +138,12 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
-    >>> X, y = load_digits().images, load_digits().target.copy()
-    >>> y[50:1500] = -1
+    >>> X, y = load_digits().images, load_digits().target
+    >>> given = y[:600].copy()
+    >>> given[50:] = -1
     >>> recipe = DeepInfomaxTransformer(max_iter=3)
-    >>> model = DeepInfomaxClassifier(recipe, n_steps=40, random_state=0)
-    >>> model.fit(X[:1500], y[:1500]).score(X[1500:], y[1500:]) > 0.7
+    >>> model = DeepInfomaxClassifier(recipe, n_steps=30, random_state=0)
+    >>> model.fit(X[:600], given).score(X[600:], y[600:]) > 0.7
     True
     """
 
@@ -216,17 +215,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             )
         classes, codes = encode_labels(y)
         check_consistent_length(X, codes)
-        weights = None
-        if self.class_weight is not None:
-            known = classes[codes[codes >= 0]]
-            weights = compute_class_weight(self.class_weight, classes=classes, y=known)
-            if not (weights > 0).all():
-                raise ValueError(
-                    f"class_weight={self.class_weight!r} gives a class no weight; "
-                    "leave its rows out, or mark them by -1."
-                )
-            if np.ptp(weights) == 0:
-                weights = None
+        weights = self._weigh(classes, codes)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
         if not self.pretrain:
@@ -294,9 +283,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, n_classes)
-            In the order of `classes_`. Fine-tuned on few labels they are too sure;
-            ``CalibratedClassifierCV(FrozenEstimator(model))`` calibrates them by other
-            labelled rows.
+            In the order of `classes_`. They are not calibrated, which
+            ``CalibratedClassifierCV(FrozenEstimator(model))`` does by other labelled
+            rows.
         """
         scores = self.decision_function(X)
         if scores.ndim == 1:
@@ -384,6 +373,19 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             ),
         )
 
+    def _weigh(self, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
+        """Return the weights of the classes, or None where they are equal."""
+        if self.class_weight is None:
+            return None
+        known = classes[codes[codes >= 0]]
+        weights = compute_class_weight(self.class_weight, classes=classes, y=known)
+        if not (weights > 0).all():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} gives a class no weight; leave "
+                "its rows out, or mark them by -1."
+            )
+        return None if np.ptp(weights) == 0 else weights
+
     def _make_encoder(
         self, X: ArrayLike, rng: np.random.RandomState
     ) -> DeepInfomaxTransformer:
@@ -393,8 +395,6 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         ------
         TypeError
             If the encoder is no DeepInfomaxTransformer.
-        ValueError
-            If it was fitted on samples of another shape.
         NotFittedError
             If it is frozen but not fitted.
         """
@@ -435,15 +435,9 @@ def _fit_head(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit logistic regression to features; coefficients and intercepts for them."""
     rows = np.flatnonzero(codes >= 0)
-    probe = clone(build_probe("linear", codes[rows]))
-    scaler, model = probe[0], probe[-1]
-    if class_weights is not None:
-        weights = dict(enumerate(class_weights))
-        getattr(model, "estimator", model).set_params(class_weight=weights)
-    with warnings.catch_warnings():
-        # Near its optimum is near enough.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(encoder.transform(_safe_indexing(X, rows)), codes[rows])
+    weights = None if class_weights is None else dict(enumerate(class_weights))
+    Z = encoder.transform(_safe_indexing(X, rows))
+    scaler, model = fit_probe(Z, codes[rows], weights)
     model = getattr(model, "best_estimator_", model)
     coef = model.coef_ / scaler.scale_
     return coef, model.intercept_ - coef @ scaler.mean_

@@ -1,6 +1,5 @@
 """How many labels a representation saves."""
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils import (
@@ -19,7 +17,7 @@ from sklearn.utils import (
 )
 
 from sk_dim._labels import UNLABELLED, is_labelled
-from sk_dim._probes import build_probe, kind_of_target, represent
+from sk_dim._probes import fit_probe, kind_of_target, represent
 from sk_dim._validation import check_integer
 
 
@@ -394,20 +392,14 @@ def _score(
     rows: np.ndarray,
     has_all_rows: bool,
 ) -> float:
-    with warnings.catch_warnings():
-        if model is None:
-            # Near its optimum is near enough for a probe; other models may warn.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model = build_probe("linear", y[rows])
-        else:
-            model = clone(model)
-        if has_all_rows:
-            # As integers, which -1 can be among, whatever the labels are.
-            classes, codes = np.unique(y, return_inverse=True)
-            given = np.full(len(y), UNLABELLED)
-            given[rows] = codes[rows]
-            model.fit(Z, given)
-            found = classes[model.predict(Z_test)]
-            return float(accuracy_score(y_test, found))
-        model.fit(_safe_indexing(Z, rows), y[rows])
-        return float(model.score(Z_test, y_test))
+    if model is None:
+        return float(fit_probe(Z[rows], y[rows]).score(Z_test, y_test))
+    model = clone(model)
+    if not has_all_rows:
+        return float(model.fit(_safe_indexing(Z, rows), y[rows]).score(Z_test, y_test))
+    # As integers, which -1 can be among, whatever the labels are.
+    classes, codes = np.unique(y, return_inverse=True)
+    given = np.full(len(y), UNLABELLED)
+    given[rows] = codes[rows]
+    found = classes[model.fit(Z, given).predict(Z_test)]
+    return float(accuracy_score(y_test, found))

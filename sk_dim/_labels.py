@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
-from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
@@ -50,8 +49,8 @@ def select_labelled(y: Any) -> tuple[np.ndarray, np.ndarray]:
                 f"y holds objects of the types {names}; labels must be all strings or "
                 "all numbers, and the number -1 where there is none."
             )
-    if labels.dtype.kind == "f":
-        assert_all_finite(labels, input_name="y")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError("y contains NaN or infinity; mark rows without a label by -1.")
     return has_label, labels
 
 
@@ -69,7 +68,8 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     if len(classes) < 2:
         raise ValueError(
             f"y has only one class, {classes.tolist()}, beside -1, which marks rows "
-            "without a label; at least two classes are needed."
+            "without a label; at least two classes are needed. Where -1 is a class of "
+            "yours, rename it."
         )
     codes = np.full(len(has_label), UNLABELLED)
     codes[has_label] = found

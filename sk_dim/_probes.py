@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -129,7 +129,21 @@ def build_probe(kind: str, y: np.ndarray) -> Pipeline:
     if n_folds < 2:  # a class of one row leaves none to choose by
         model = LogisticRegression(max_iter=500) if kind == "linear" else model
         model = LinearSVC(max_iter=5000) if kind == "svm" else model
-    return make_pipeline(StandardScaler(), model)
+    # A copy, for the models of the table are shared by all probes.
+    return make_pipeline(StandardScaler(), clone(model))
+
+
+def fit_probe(
+    Z: np.ndarray, y: np.ndarray, class_weight: dict[int, float] | None = None
+) -> Pipeline:
+    """Fit logistic regression to features (n, d) and classes, its C chosen on them."""
+    probe = build_probe("linear", y)
+    model = probe[-1]
+    getattr(model, "estimator", model).set_params(class_weight=class_weight)
+    with warnings.catch_warnings():
+        # Near its optimum is near enough for a probe.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return probe.fit(Z, y)
 
 
 def linear_probe(

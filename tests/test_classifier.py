@@ -56,7 +56,9 @@ def classifier(encoder, **params):
 def test_all_checks_of_scikit_learn_pass_but_the_one_that_takes_minus_one_for_a_class():
     name = "check_classifiers_classes"
     results = check_estimator(
-        DeepInfomaxClassifier(DeepInfomaxTransformer(max_iter=1), n_steps=20),
+        DeepInfomaxClassifier(
+            DeepInfomaxTransformer(32, max_iter=1), n_steps=20, batch_size=16
+        ),
         expected_failed_checks={name: "it feeds -1 as a class, which marks no label"},
         on_fail=None,
     )
@@ -237,7 +239,7 @@ def test_class_weights_favour_their_class(learnt, digits, fine_tune):
     is_zero = (y == 0).astype(int)
 
     def share(weights):
-        model = classifier(learnt, fine_tune=fine_tune, n_steps=30)
+        model = classifier(learnt, fine_tune=fine_tune, n_steps=20)
         model.set_params(class_weight=weights)
         return model.fit(images, is_zero).predict_proba(images)[:, 1].mean()
 
