@@ -47,6 +47,7 @@ exclude_patterns = ["_build", "examples", "gallery/**/*.ipynb", "benchmarks/*.py
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = "sk_dim"
+html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
@@ -65,6 +66,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_",),
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("sk_dim",),
     "reference_url": {"sk_dim": None},

@@ -22,9 +22,10 @@ results = label_efficiency(
     {"pixels": LogisticRegression(max_iter=500), "Deep InfoMax": dim},
     train.reshape(-1, 64),
     y_train,
-    [20, 50, 100, 200, 400, 800],
+    [20, 50, 100, 300],
     X_test=test.reshape(-1, 64),
     y_test=y_test,
+    n_draws=3,
     random_state=0,
 )
 print(results)
