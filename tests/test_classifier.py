@@ -53,6 +53,7 @@ def classifier(encoder, **params):
     return DeepInfomaxClassifier(FrozenEstimator(encoder), **params)
 
 
+@pytest.mark.slow
 def test_all_checks_of_scikit_learn_pass_but_the_one_that_takes_minus_one_for_a_class():
     name = "check_classifiers_classes"
     results = check_estimator(

@@ -462,6 +462,7 @@ def test_round_trips_give_the_same_bits(fitted, digits, tmp_path):
         assert str(loaded.history_) == str(fitted.history_)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same_bits(fitted, digits, tmp_path):
     joblib.dump(fitted, tmp_path / "dim.joblib")
     np.save(tmp_path / "X.npy", digits[0])

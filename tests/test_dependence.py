@@ -28,6 +28,7 @@ def test_the_dependency_of_normal_columns_has_a_closed_form():
     assert abs(mapped - found) < 0.03
 
 
+@pytest.mark.slow
 def test_what_one_discriminator_could_not_find_is_found_in_parts():
     # Eight groups of two columns each, together far above the logarithm of the rows.
     n = 500
@@ -64,6 +65,7 @@ def test_what_noise_leaves_of_a_column():
     assert abs(noisy - math.log(1 + 1 / 0.25)) < 0.15
 
 
+@pytest.mark.slow
 def test_images_and_their_representation():
     rng = np.random.default_rng(0)
     side = rng.integers(2, size=800)

@@ -164,6 +164,7 @@ def compare(models, budgets=(9, 60), **params):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_models_are_compared_on_the_same_draws():
     same = LogisticRegression()
     found = compare({"a": same, "b": same, "raw": None, "PCA": PCA(2).fit(X)})

@@ -53,6 +53,7 @@ def test_every_bound_comes_near(bound):
     assert abs(found.score(X[:1000], Y[:1000]) - information) < 0.15
 
 
+@pytest.mark.slow
 def test_uniform_noise():
     X, Y, information = make_uniform_pairs(1000, random_state=0)
     found = mutual_information(X, Y, max_iter=25, random_state=0)
@@ -73,6 +74,7 @@ def test_discrete_variables_whatever_their_names(as_type):
     assert abs(found.mutual_information_ - information) < 0.06
 
 
+@pytest.mark.slow
 def test_a_discrete_and_a_continuous_variable():
     X, Y, information = make_mixed_pairs(1000, random_state=0)
     found = mutual_information(X, Y, max_iter=25, random_state=0)
@@ -87,6 +89,7 @@ def test_independent_variables():
     assert found.standard_error_ < 0.03
 
 
+@pytest.mark.slow
 def test_images_and_what_they_show():
     rng = np.random.default_rng(0)
     side = rng.integers(2, size=1000)
@@ -96,6 +99,7 @@ def test_images_and_what_they_show():
     assert abs(found.mutual_information_ - math.log(2)) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", LOWER)
 def test_the_mean_of_a_lower_bound_does_not_exceed_the_truth(bound):
     values = []
@@ -120,6 +124,7 @@ def test_infonce_never_exceeds_the_logarithm_of_its_candidates():
 # Invariances
 
 
+@pytest.mark.slow
 def test_swapping_maps_and_independent_columns_change_little():
     X, Y, _ = make_normal_pairs(1000, n_dims=2, mutual_information=0.8, random_state=0)
     base = quick().fit(X, Y)

@@ -18,7 +18,7 @@ from sk_dim.datasets import make_normal_pairs
 truths = np.array([0.1, 0.5, 1.0])
 found = []
 for truth in truths:
-    X, Y, _ = make_normal_pairs(1500, mutual_information=truth, random_state=0)
+    X, Y, _ = make_normal_pairs(2500, mutual_information=truth, random_state=0)
     estimator = MutualInformationEstimator(random_state=0).fit(X, Y)
     found.append((estimator.mutual_information_, estimator.standard_error_))
 values, errors = np.transpose(found)
@@ -30,9 +30,9 @@ plt.gca().set(xlabel="truth, nats", ylabel="estimate ± 2 standard errors, nats"
 # A dependence that correlation does not see: points on a noisy circle.
 
 rng = np.random.default_rng(0)
-angle = rng.uniform(0, 2 * np.pi, 1500)
-x = np.cos(angle) + 0.1 * rng.normal(size=1500)
-y = np.sin(angle) + 0.1 * rng.normal(size=1500)
+angle = rng.uniform(0, 2 * np.pi, 2500)
+x = np.cos(angle) + 0.1 * rng.normal(size=2500)
+y = np.sin(angle) + 0.1 * rng.normal(size=2500)
 print(f"correlation {np.corrcoef(x, y)[0, 1]:.2f}")
 print(f"mutual information {mutual_information(x, y, random_state=0):.2f} nats")
 
