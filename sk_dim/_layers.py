@@ -54,8 +54,9 @@ def grid_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
     n_locations = maps[0, 0].numel()
     units = torch.eye(n_locations, device=maps.device, dtype=maps.dtype)
     shares = adaptive_avg_pool2d(units.view(n_locations, *maps.shape[2:]), size)
-    means = maps.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2) @ shares.flatten(1)
-    return means.flatten(1).float()
+    # Channels last, and with them the gradient, whose layout the layers below share.
+    means = shares.flatten(1).T @ maps.permute(0, 2, 3, 1).flatten(1, 2)
+    return means.transpose(1, 2).flatten(1).float()
 
 
 def plan_halvings(

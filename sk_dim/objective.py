@@ -220,7 +220,11 @@ class Objective(nn.Module):
         if not self.training or n_wanted >= n_locations:
             return local
         order = torch.randperm(n_locations, generator=generator, device=local[0].device)
-        return [each[:, :, order[:n_wanted]] for each in local]
+        # Whole vectors of channels are copied, and their gradients, where they are last.
+        return [
+            each.transpose(1, 2).index_select(1, order[:n_wanted]).transpose(1, 2)
+            for each in local
+        ]
 
     def _bound(self, name: str, local: list[Tensor], codes: list[Tensor]) -> Tensor:
         """Mean bound over the views, refusing what critic or bound must not return."""

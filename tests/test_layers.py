@@ -62,3 +62,12 @@ def test_means_over_a_grid_are_adaptive_pooling(shape, size):
         )
     ]
     torch.testing.assert_close(*gradients)
+
+
+def test_gradients_of_grid_means_have_the_layout_of_the_map():
+    # Else every layer below would work on mixed layouts, many times more slowly.
+    maps = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    maps.requires_grad_()
+    loss = grid_means(maps, (2, 2)).square().sum()
+    (gradient,) = torch.autograd.grad(loss, maps)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)

@@ -137,6 +137,15 @@ def test_training_samples_as_many_locations_as_the_critic_wants():
     assert seen == [4, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6]
 
 
+def test_gradients_of_sampled_locations_have_the_layout_of_the_map():
+    features = draw_features()
+    local = features.local.to(memory_format=torch.channels_last).requires_grad_()
+    objective = build(critic=lambda c, d: DotCritic(c, d, n_locations=4), local=1.0)
+    loss = objective.loss(objective([features._replace(local=local)], None))
+    (gradient,) = torch.autograd.grad(loss, local)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
 @torch.no_grad()
 def test_local_scores_are_the_positive_scores_of_the_critic():
     objective = build(local=1.0).eval()
