@@ -34,7 +34,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     Features are learnt from all rows without labels, by `DeepInfomaxTransformer`. Then
     a linear head learns classes from the labelled rows, and the encoder is fine-tuned
     with it: the unlabelled rows go on to be used, with the objective of Deep InfoMax
-    and with the classes that the model itself is sure of.
+    and with the classes that the model itself gives them.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     max_time : float, default=None
         Seconds for the fine-tuning, the learning rate annealed to them. With it,
         `n_steps` is without effect.
-    batch_size : int, default=64
-        Labelled rows a step, beside which there are twice as many unlabelled ones.
+    batch_size : int, default=32
+        Labelled rows a step, beside which there are four times as many unlabelled ones.
     learning_rate : float, default=1e-3
         Highest rate of AdamW, reached after a tenth of the fine-tuning.
     rate_decay : float, default=1.0
@@ -67,11 +67,12 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     infomax_weight : float, default=1.0
         Weight of the objective of Deep InfoMax beside the cross-entropy.
     unlabelled_weight : float, default=1.0
-        Weight of the cross-entropy on views of unlabelled rows, to the class that the
-        other view of the same row was given with confidence. Without effect where the
-        encoder has ``augment=None``, and so no other view.
-    confidence : float, default=0.8
-        Probability from which on such a class is learnt.
+        Weight of the cross-entropy on views of unlabelled rows, to what the model said
+        of other views of the row: averaged, brought to the frequencies of the labels,
+        and sharpened. Without effect where the encoder has ``augment=None``.
+    temperature : float, default=0.5
+        Of those probabilities: less than 1 makes the model surer of them, 1 leaves them
+        as they are.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the cross-entropy.
     early_stopping : bool, default=False
@@ -100,9 +101,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         Intercepts of the head.
     history_ : list of dict
         Up to twenty of the fine-tuning, with the keys "step", "loss", "supervised",
-        "unlabelled" and "infomax" (in nats), "share_confident" (of unlabelled rows
-        whose class is learnt), "valid_score" (accuracy, nan without held-out rows) and
-        "seconds". Empty for ``fine_tune="head"``.
+        "unlabelled" and "infomax" (in nats), "confidence" (mean probability of the
+        class that unlabelled rows are taken to have), "valid_score" (accuracy, nan
+        without held-out rows) and "seconds". Empty for ``fine_tune="head"``.
     n_features_in_ : int
         Values of a sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -119,8 +120,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     where it may stand between strings. An array of strings is all labels. `score`
     leaves unlabelled rows out.
 
-    What is learnt from the model's own classes can confirm its errors. Where labels are
-    so few or so unlike the other rows that most confident classes are wrong,
+    What is learnt from the model's own classes can confirm its errors. Where most of
+    those would be wrong, or classes are not as frequent as among the labels,
     ``unlabelled_weight=0`` and ``fine_tune="head"`` are safer.
 
     References
@@ -128,8 +129,14 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     R. D. Hjelm et al. (2018). Learning deep representations by mutual information
     estimation and maximization. arXiv:1808.06670.
 
-    K. Sohn et al. (2020). FixMatch: Simplifying Semi-Supervised Learning with
-    Consistency and Confidence. arXiv:2001.07685.
+    S. Laine, T. Aila (2016). Temporal Ensembling for Semi-Supervised Learning.
+    arXiv:1610.02242.
+
+    D. Berthelot et al. (2019). MixMatch: A Holistic Approach to Semi-Supervised
+    Learning. arXiv:1905.02249.
+
+    D. Berthelot et al. (2019). ReMixMatch: Semi-Supervised Learning with Distribution
+    Alignment and Augmentation Anchoring. arXiv:1911.09785.
 
     J. Howard, S. Ruder (2018). Universal Language Model Fine-tuning for Text
     Classification. arXiv:1801.06146.
@@ -155,12 +162,12 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         fine_tune: str = "all",
         n_steps: int = 500,
         max_time: float | None = None,
-        batch_size: int = 64,
+        batch_size: int = 32,
         learning_rate: float = 1e-3,
         rate_decay: float = 1.0,
         infomax_weight: float = 1.0,
         unlabelled_weight: float = 1.0,
-        confidence: float = 0.8,
+        temperature: float = 0.5,
         class_weight: Mapping | str | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
@@ -178,7 +185,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         self.rate_decay = rate_decay
         self.infomax_weight = infomax_weight
         self.unlabelled_weight = unlabelled_weight
-        self.confidence = confidence
+        self.temperature = temperature
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -367,7 +374,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             rate_decay=check_real("rate_decay", self.rate_decay, exclusive=True),
             infomax_weight=check_real("infomax_weight", self.infomax_weight),
             unlabelled_weight=check_real("unlabelled_weight", self.unlabelled_weight),
-            confidence=check_real("confidence", self.confidence, maximum=1.0),
+            temperature=check_real("temperature", self.temperature, exclusive=True),
             n_looks_no_change=check_integer(
                 "n_looks_no_change", self.n_looks_no_change, 1
             ),

@@ -19,8 +19,11 @@ from sk_dim._net import InfomaxNet, Schedule
 
 N_LOOKS = 20  # rows of the history, and looks at held-out rows
 N_STANDARD = 1000  # samples that the features are standardised by in the end
-UNLABELLED_PER_LABELLED = 2  # rows a step
-TERMS = ("loss", "supervised", "unlabelled", "infomax", "share_confident")
+UNLABELLED_PER_LABELLED = 4  # rows a step
+# Of a row's own average, between its visits, and of that over all rows, between steps.
+RETENTION, RETENTION_OF_MEAN = 0.7, 0.95
+N_SMOOTHING = 5  # labels of each class beside those there are, to guess frequencies by
+TERMS = ("loss", "supervised", "unlabelled", "infomax", "confidence")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Recipe:
     rate_decay: float
     infomax_weight: float
     unlabelled_weight: float
-    confidence: float
+    temperature: float
     n_looks_no_change: int
 
 
@@ -81,13 +84,51 @@ class Head(nn.Module):
         return self.norm.running_mean, self.norm.running_var  # type: ignore[return-value]
 
 
+class Targets:
+    """What classes unlabelled rows are taken to have, by what the head says of them.
+
+    Averaged over the visits to a row, brought to the frequencies of the classes on
+    average over the rows, so that no class takes over others, and sharpened.
+
+    Parameters
+    ----------
+    n_rows : int
+        Of the data set.
+    frequencies : Tensor of shape (n_classes,)
+        Of the classes, with sum 1.
+    temperature : float
+        Less than 1 sharpens.
+    """
+
+    def __init__(self, n_rows: int, frequencies: Tensor, temperature: float) -> None:
+        self.sums = frequencies.new_zeros(n_rows, len(frequencies))
+        self.frequencies = frequencies
+        self.temperature = temperature
+        self.mean = frequencies
+
+    @torch.no_grad()
+    def update(self, rows: Tensor, said: Tensor) -> Tensor:
+        """Take in probabilities (n, n_classes) of rows (n,), and return their targets.
+
+        Returns probabilities (n, n_classes).
+        """
+        sums = RETENTION * self.sums[rows] + (1 - RETENTION) * said
+        self.sums[rows] = sums
+        average = sums / sums.sum(dim=1, keepdim=True)
+        self.mean = RETENTION_OF_MEAN * self.mean
+        self.mean = self.mean + (1 - RETENTION_OF_MEAN) * average.mean(dim=0)
+        aligned = average * self.frequencies / self.mean.clamp_min(1e-12)
+        return (aligned.log() / self.temperature).softmax(dim=1)
+
+
 class FineTuner:
     """Trains the encoder of a net, its objective and a head on views of the rows.
 
     A step takes labelled rows and, where there are any, unlabelled ones. On views of
-    the labelled the head learns their classes. On views of the unlabelled it learns the
-    class that the other view of the row was given with confidence. The objective of the
-    net is maximised on the unlabelled, or where there are none on the labelled.
+    the labelled the head learns their classes. On one view of each unlabelled row, a
+    part of which is erased, it learns the `Targets` that it made of what it said of the
+    other view. The objective of the net is maximised on the unlabelled, or
+    where there are none on the labelled.
 
     Parameters
     ----------
@@ -124,16 +165,22 @@ class FineTuner:
         self.codes = torch.from_numpy(codes).to(self.device)
         self.held_out = None if held_out is None else torch.from_numpy(held_out)
         self.encoder = net.module_
-        intercepts = torch.zeros(codes.max() + 1)
+        counts = torch.from_numpy(np.bincount(codes[codes >= 0])).float()
+        intercepts = torch.zeros_like(counts)
         self.class_weights = None
+        frequencies = counts + N_SMOOTHING
         if class_weights is not None:
             weights = torch.from_numpy(class_weights).float()
             self.class_weights = weights.to(self.device)
-            # Weights far apart would take a small learning rate long to follow. Without
-            # any, all begin equal: a frequent class that began ahead would confirm it.
-            counts = torch.from_numpy(np.bincount(codes[codes >= 0]))
+            frequencies = weights * frequencies
+            # Weights far apart would take a small learning rate long to follow.
             intercepts = (weights * counts).clamp_min(1e-12).log()
             intercepts = intercepts - intercepts.mean()
+        self.targets = Targets(
+            len(rows),
+            (frequencies / frequencies.sum()).to(self.device),
+            recipe.temperature,
+        )
         self.head = Head(net.layer_shapes["global"][0], intercepts).to(self.device)
         self.optimizer = self._build_optimizer()
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -237,7 +284,10 @@ class FineTuner:
         self.optimizer.zero_grad(set_to_none=True)
         is_reduced = net.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
-            views = net.make_views(self.rows.take(rows), self.generator)
+            drawn = net.draw_views(self.rows.take(rows), self.generator)
+            if len(drawn) == 2:
+                drawn[1] = _erase(drawn[1], n_labelled, self.generator)
+            views = net.encode_views(drawn)
             infomax = views[0].global_.new_zeros(())
             if recipe.infomax_weight:
                 # Labelled rows, which may be in a batch many times, are no negatives.
@@ -254,7 +304,9 @@ class FineTuner:
             codes.repeat(len(views)),
             self.class_weights,
         )
-        unlabelled, share = self._learn_from_other_view(scores[:, n_labelled:])
+        unlabelled, confidence = self._learn_from_itself(
+            rows[n_labelled:].to(self.device), scores[:, n_labelled:]
+        )
         loss = (
             supervised
             + recipe.unlabelled_weight * unlabelled
@@ -262,22 +314,20 @@ class FineTuner:
         )
         loss.backward()
         self.optimizer.step()
-        return torch.stack([loss, supervised, unlabelled, infomax, share]).detach()
+        return torch.stack([loss, supervised, unlabelled, infomax, confidence]).detach()
 
-    def _learn_from_other_view(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy to the class that the other view was given, where confident.
+    def _learn_from_itself(self, rows: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the second view of rows to targets made by the first.
 
-        Returns it, averaged over all samples of ``scores (n_views, n, n_classes)``, and
-        the share of them that it is not zero for; zeros where there is one view only.
+        Returns it, averaged over the n samples of ``scores (n_views, n, n_classes)``,
+        and the mean probability of the most probable class in the targets; zeros where
+        there is one view only, which would learn what it says.
         """
-        if len(scores) == 1 or scores.shape[1] == 0:
+        if len(scores) == 1 or len(rows) == 0:
             return scores.new_zeros(()), scores.new_zeros(())
-        confidence, guess = scores.detach().softmax(dim=-1).flip(0).max(dim=-1)
-        is_confident = (confidence > self.recipe.confidence).float()
-        each = cross_entropy(
-            scores.flatten(0, 1), guess.flatten(), self.class_weights, reduction="none"
-        )
-        return (each * is_confident.flatten()).mean(), is_confident.mean()
+        targets = self.targets.update(rows, scores[0].detach().softmax(dim=-1))
+        # Without class weights, to which the targets owe what they are.
+        return cross_entropy(scores[1], targets), targets.amax(dim=1).mean()
 
     def _record(
         self, step: int, values: list[Tensor], seconds: float
@@ -320,6 +370,27 @@ def _from_row(features: Features, first: int) -> Features:
     return Features._make(None if part is None else part[first:] for part in features)
 
 
+def _erase(batch: Tensor, first: int, generator: torch.Generator) -> Tensor:
+    """Set a box of each sample from `first` on to the mean of the data, zero.
+
+    It covers up to a quarter of an image or series, and can reach beyond the sides. Of
+    tables, whose columns have no neighbours, nothing is erased.
+    """
+    sides = batch.shape[2:]
+    if not sides:
+        return batch
+    is_inside = torch.ones(len(batch), *sides, dtype=torch.bool, device=batch.device)
+    for axis, side in enumerate(sides):
+        unit = torch.rand(len(batch), 1, generator=generator, device=batch.device)
+        places = torch.arange(side, device=batch.device)
+        reach = 0.25 ** (1 / len(sides)) * side / 2
+        is_near = ((unit * side).floor() - places).abs() < reach
+        shape = [len(batch), *(n if i == axis else 1 for i, n in enumerate(sides))]
+        is_inside &= is_near.view(shape)
+    is_inside[:first] = False
+    return batch.masked_fill(is_inside.unsqueeze(1), 0.0)
+
+
 def _endless(rows: Tensor, n_rows: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield batches of `n_rows`, all rows in random order before any comes again."""
     ahead = rows[:0]
@@ -335,7 +406,7 @@ def _line(row: dict[str, float]) -> str:
     """One line of what `verbose` prints."""
     names = ("supervised", "unlabelled", "infomax")
     terms = "  ".join(f"{name} {row[name]:.3f}" for name in names)
-    line = f"step {row['step']:.0f}  {terms}  confident {row['share_confident']:.0%}"
+    line = f"step {row['step']:.0f}  {terms}  confidence {row['confidence']:.2f}"
     if np.isfinite(row["valid_score"]):
         line += f"  held-out accuracy {row['valid_score']:.3f}"
     return f"{line}  {row['seconds']:.0f} s"

@@ -198,20 +198,30 @@ class InfomaxNet(NeuralNet):
 
     def make_views(self, batch: Tensor, generator: torch.Generator) -> list[Features]:
         """Features of the two views of a raw batch, or of the batch itself."""
+        return self.encode_views(self.draw_views(batch, generator))
+
+    def draw_views(self, batch: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """Two augmented versions of a raw batch, or the batch itself, scaled."""
         scaled = self.scaling(batch)
         if scaled.ndim == 4:
             scaled = scaled.contiguous(memory_format=torch.channels_last)
         if self.augment is None:
-            return [self.module_(scaled)]
+            return [scaled]
+        return [self.augment(scaled, generator) for _ in range(2)]
+
+    def encode_views(self, views: list[Tensor]) -> list[Features]:
+        """Features of scaled views of the same samples."""
+        if len(views) == 1:
+            return [self.module_(views[0])]
         # One pass over both views: half the calls, and they share batch statistics.
-        views = torch.cat([self.augment(scaled, generator) for _ in range(2)])
+        batch = torch.cat(views)
         scale = getattr(self.module_, "view_scale", None)
         if scale is not None:
-            sides = [round(scale * side) for side in views.shape[2:]]
-            views = interpolate(views, sides, mode="bilinear", antialias=True)
-        features = self.module_(views)
+            sides = [round(scale * side) for side in batch.shape[2:]]
+            batch = interpolate(batch, sides, mode="bilinear", antialias=True)
+        features = self.module_(batch)
         halves = [
-            (None, None) if part is None else part.split(len(batch))
+            (None, None) if part is None else part.split(len(views[0]))
             for part in features
         ]
         return [Features(*part) for part in zip(*halves, strict=True)]

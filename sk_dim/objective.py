@@ -220,7 +220,7 @@ class Objective(nn.Module):
         if not self.training or n_wanted >= n_locations:
             return local
         order = torch.randperm(n_locations, generator=generator, device=local[0].device)
-        # Whole vectors of channels are copied, and their gradients, where they are last.
+        # Where channels are last, whole vectors are copied, and so are gradients.
         return [
             each.transpose(1, 2).index_select(1, order[:n_wanted]).transpose(1, 2)
             for each in local

@@ -14,10 +14,18 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.utils.estimator_checks import check_estimator
-from torch.nn.functional import cross_entropy
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
-from sk_dim._fine_tuning import FineTuner, Head, Recipe, _endless
+from sk_dim._fine_tuning import (
+    RETENTION,
+    RETENTION_OF_MEAN,
+    FineTuner,
+    Head,
+    Recipe,
+    Targets,
+    _endless,
+    _erase,
+)
 from sk_dim._labels import hold_out
 from sk_dim.encoders import ConvEncoder
 
@@ -29,7 +37,7 @@ RECIPE = Recipe(
     rate_decay=0.5,
     infomax_weight=1.0,
     unlabelled_weight=1.0,
-    confidence=0.3,
+    temperature=0.5,
     n_looks_no_change=5,
 )
 
@@ -371,34 +379,107 @@ def test_the_head_is_a_linear_map():
     )
 
 
-def test_the_class_of_the_other_view_against_a_loop(learnt, digits):
+def test_targets_against_a_loop():
+    rng = np.random.default_rng(0)
+    frequencies = np.array([0.2, 0.5, 0.3])
+    targets = Targets(4, torch.tensor(frequencies), temperature=0.5)
+    sums, mean = np.zeros((4, 3)), frequencies
+    for _ in range(5):
+        rows = rng.choice(4, size=3, replace=False)
+        said = rng.dirichlet(np.ones(3), size=3)
+        averages = []
+        for row, probabilities in zip(rows, said, strict=True):
+            sums[row] = RETENTION * sums[row] + (1 - RETENTION) * probabilities
+            averages.append(sums[row] / sums[row].sum())
+        mean = RETENTION_OF_MEAN * mean + (1 - RETENTION_OF_MEAN) * np.mean(averages, 0)
+        expected = (np.array(averages) * frequencies / mean) ** 2
+        expected /= expected.sum(axis=1, keepdims=True)
+        found = targets.update(torch.from_numpy(rows), torch.from_numpy(said))
+        assert np.allclose(found, expected)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 0.5, 1.0, 100.0])
+def test_targets_are_probabilities_whatever_is_said(temperature):
+    targets = Targets(6, torch.tensor([0.999, 0.001]), temperature)
+    rows = torch.arange(6)
+    for _ in range(2000):  # until the mean of the other class is zero in float32
+        found = targets.update(rows, torch.tensor([[1.0, 0.0]]).repeat(6, 1))
+    assert torch.equal(found, torch.tensor([[1.0, 0.0]]).repeat(6, 1))
+    mixed = torch.tensor([[0.3, 0.7]]).repeat(6, 1)
+    found = targets.update(rows, mixed)
+    assert torch.isfinite(found).all()
+    assert torch.allclose(found.sum(dim=1), torch.ones(6))
+
+
+def test_on_average_targets_have_the_frequencies_of_the_classes():
+    frequencies = torch.tensor([0.5, 0.3, 0.2])
+    targets = Targets(2000, frequencies, temperature=1.0)
+    generator = torch.Generator().manual_seed(0)
+    # Near to one another, where dividing by the mean is exact to first order.
+    noise = 0.1 * torch.randn(2000, 3, generator=generator)
+    said = (noise + torch.arange(3)).softmax(dim=1)
+    for _ in range(200):
+        found = targets.update(torch.arange(2000), said)
+    assert torch.allclose(found.mean(dim=0), frequencies, atol=0.01)
+
+
+def test_frequencies_are_those_of_the_labels_and_their_weights(learnt, digits):
+    images, _ = digits
+    codes = np.repeat([0, 1, -1], [10, 70, 220])
+    frequencies = tuner(learnt, images, codes).targets.frequencies
+    assert torch.allclose(frequencies, torch.tensor([15.0, 75.0]) / 90)
+    weights = np.array([5.0, 1.0])
+    tune = tuner(learnt, images, codes, class_weights=weights)
+    assert torch.allclose(tune.targets.frequencies, torch.tensor([0.5, 0.5]))
+
+
+def test_learning_from_itself_against_a_loop(learnt, digits):
     images, y = digits
     tune = tuner(learnt, images, np.where(np.arange(300) < 40, y, -1))
+    again = copy.deepcopy(tune.targets)
     scores = 2 * torch.randn(2, 30, 10, generator=torch.Generator().manual_seed(0))
-    losses = []
-    n_confident = 0
-    for view in range(2):
-        for row in range(30):
-            other = scores[1 - view, row].softmax(dim=0)
-            if other.max() > RECIPE.confidence:
-                n_confident += 1
-                target = other.argmax()
-                losses.append(cross_entropy(scores[view, row], target))
-    loss, share = tune._learn_from_other_view(scores)
-    assert 0 < n_confident < 60
-    assert float(share) == pytest.approx(n_confident / 60)
-    assert float(loss) == pytest.approx(float(sum(losses)) / 60, rel=1e-5)
+    rows = torch.arange(100, 130)
+    targets = again.update(rows, scores[0].softmax(dim=1))
+    losses = [
+        -(targets[row] * scores[1, row].log_softmax(dim=0)).sum() for row in range(30)
+    ]
+    loss, confidence = tune._learn_from_itself(rows, scores)
+    assert float(loss) == pytest.approx(float(sum(losses)) / 30, rel=1e-5)
+    assert float(confidence) == pytest.approx(float(targets.max(dim=1)[0].mean()))
 
 
-def test_no_gradient_flows_into_the_class_of_the_other_view(learnt, digits):
+def test_no_gradient_flows_into_the_targets(learnt, digits):
     images, y = digits
     tune = tuner(learnt, images, np.where(np.arange(300) < 40, y, -1))
-    scores = torch.zeros(2, 1, 10)
-    scores[0, 0, 3] = 5.0  # confident, while the other view is not
-    scores.requires_grad_()
-    tune._learn_from_other_view(scores)[0].backward()
+    scores = torch.randn(2, 1, 10, requires_grad=True)
+    rows = torch.tensor([100])
+    targets = copy.deepcopy(tune.targets).update(rows, scores[0].softmax(dim=1))
+    tune._learn_from_itself(rows, scores)[0].backward()
     assert not scores.grad[0].any()
-    assert scores.grad[1].any()
+    # Of cross-entropy to constants.
+    expected = scores[1].softmax(dim=1) - targets
+    assert torch.allclose(scores.grad[1], expected.detach(), atol=1e-6)
+
+
+@pytest.mark.parametrize("sides", [(8, 12), (40,), (6, 6, 6), ()])
+def test_a_box_of_up_to_a_quarter_is_erased(sides):
+    batch = torch.ones(203, 2, *sides)
+    is_erased = _erase(batch, 3, torch.Generator().manual_seed(0)) == 0
+    assert (batch == 1).all()
+    assert not is_erased[:3].any()
+    is_erased = is_erased[3:]
+    assert torch.equal(is_erased[:, 0], is_erased[:, 1])
+    if not sides:
+        assert not is_erased.any()
+        return
+    shares = is_erased[:, 0].flatten(1).float().mean(dim=1)
+    assert 0 < shares.min() < shares.max() <= 0.3
+    for axis in range(len(sides)):
+        others = [1 + i for i in range(len(sides)) if i != axis]
+        along = is_erased[:, 0].any(dim=tuple(others)) if others else is_erased[:, 0]
+        # One piece, and the box is the product of its pieces.
+        assert (along.int().diff(dim=1).abs().sum(dim=1) <= 2).all()
+        assert along.any(dim=0).all()
 
 
 def test_the_learning_rate_decays_from_layer_to_layer(learnt, digits):
@@ -427,7 +508,7 @@ def test_held_out_rows_train_neither_head_nor_encoder(learnt, digits):
     assert set(seen.tolist()) == set(range(300)) - set(held_out.tolist())
 
 
-def test_without_another_view_no_class_is_learnt_from_it(digits):
+def test_with_one_view_nothing_is_learnt_from_itself(digits):
     images, y = digits
     one = DeepInfomaxTransformer(16, augment=None, max_iter=1, random_state=0)
     given = np.where(np.arange(300) < 40, y, -1)
@@ -515,7 +596,7 @@ def test_labels_that_are_refused(learnt, digits, y, match):
         ({"class_weight": {"a": 1}}, ValueError, "class"),
         ({"class_weight": {0: 0}}, ValueError, "gives a class no weight"),
         ({"batch_size": 1}, ValueError, "batch_size=1; it must be at least 2"),
-        ({"confidence": 80}, ValueError, "confidence=80 is out of range"),
+        ({"temperature": 0.0}, ValueError, "temperature=0.0 is out of range"),
     ],
 )
 def test_parameters_that_are_refused(learnt, digits, params, error, match):

@@ -47,12 +47,12 @@ model.fit(train, given)
 print(f"DeepInfomaxClassifier {model.score(test, y_test):.3f}")
 
 # %%
-# What happened in the fine-tuning, and the share of unlabelled rows whose class the
-# model was sure enough of to learn it:
+# What happened in the fine-tuning, and how sure the model was of the classes of
+# unlabelled rows, from which it learns them:
 
 TrainingDisplay.from_estimator(model)
-shares = [row["share_confident"] for row in model.history_]
-print(f"confident at first {shares[0]:.0%}, in the end {shares[-1]:.0%}")
+levels = [row["confidence"] for row in model.history_]
+print(f"confidence at first {levels[0]:.2f}, in the end {levels[-1]:.2f}")
 
 # %%
 # Which digits are taken for which others:
