@@ -127,8 +127,8 @@ class FineTuner:
     A step takes labelled rows and, where there are any, unlabelled ones. On views of
     the labelled the head learns their classes. On one view of each unlabelled row, a
     part of which is erased, it learns the `Targets` that it made of what it said of the
-    other view. The objective of the net is maximised on the unlabelled, or
-    where there are none on the labelled.
+    other view. The objective of the net is maximised on the unlabelled, or where there
+    are none on the labelled.
 
     Parameters
     ----------

@@ -51,7 +51,10 @@ class Utility:
     is_at_most: np.ndarray
 
     def __str__(self) -> str:
-        """Return a line for each budget, which says where its mean is a bound."""
+        """Return a line for each budget, which says where its mean is a bound.
+
+        With the standard deviation over the draws where none is censored.
+        """
         lines = []
         for i, n in enumerate(self.budgets):
             above, below = self.is_at_least[i].sum(), self.is_at_most[i].sum()
@@ -59,9 +62,15 @@ class Utility:
             bound += "at most " * bool(below and not above)
             bound += "about " * bool(below and above)
             line = f"{n:>4} labels: utility {bound}{self.values[i].mean():.2f}"
-            line += f", mean of {self.values.shape[1]} draws"
-            if above or below:
-                line += f", {above + below} of them censored"
+            n_draws, n_censored = self.values.shape[1], above + below
+            if n_draws > 1 and not n_censored:
+                line += f" ± {self.values[i].std():.2f}"
+            if n_draws > 1:
+                line += f", mean of {n_draws} draws"
+            if n_censored:
+                line += (
+                    f", {n_censored} of them censored" if n_draws > 1 else ", censored"
+                )
             lines.append(line)
         return "\n".join(lines)
 

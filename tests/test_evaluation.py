@@ -128,6 +128,16 @@ def test_what_is_out_of_reach_is_censored_and_said_to_be():
     assert "at most -0.25, mean of 2 draws, 1 of them censored" in second
 
 
+def test_the_spread_over_draws_is_said():
+    found = utility([10, 20, 40], [0.5, 0.6, 0.8], [10], [[0.55, 0.7]])
+    np.testing.assert_allclose(found.values, [[0.5, 2.0]])
+    assert str(found) == "  10 labels: utility 1.25 ± 0.75, mean of 2 draws"
+    found = utility([10, 20], [0.5, 0.6], [10], [0.55])
+    assert str(found) == "  10 labels: utility 0.50"
+    found = utility([10, 20], [0.5, 0.6], [10], [0.7])
+    assert str(found) == "  10 labels: utility at least 1.00, censored"
+
+
 def test_a_curve_that_falls_is_made_monotone_and_a_flat_one_counts_fewest_labels():
     # Isotonic regression makes 0.7, 0.5 into 0.6, 0.6.
     found = utility([10, 20, 40, 80], [0.4, 0.7, 0.5, 0.9], [20], [[0.6, 0.5]])
