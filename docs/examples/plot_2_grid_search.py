@@ -57,4 +57,9 @@ pipeline = Pipeline(
 )
 views = GridSearchCV(pipeline, {"features__augment": ["auto", "flip", None]}, cv=2)
 views.fit(images[:600], y[:600])
-pd.DataFrame(views.cv_results_)[["param_features__augment", "mean_test_score"]].round(3)
+pd.DataFrame(
+    {
+        "augment": [str(p["features__augment"]) for p in views.cv_results_["params"]],
+        "accuracy": views.cv_results_["mean_test_score"].round(3),
+    }
+)

@@ -50,4 +50,5 @@ print({name: layer.shape for name, layer in dim.features(X[:2]).items()})
 # What a linear model finds in each layer, from 100 labels:
 
 scores = linear_probe(dim, X[:100], y[:100], X_test=X[600:], y_test=y[600:])
-print({name: round(score.mean(), 3) for name, score in scores.items()})
+for name, score in scores.items():
+    print(f"{name:6} {score.mean():.3f}")
