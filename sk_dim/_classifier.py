@@ -74,7 +74,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         Of those probabilities: less than 1 makes the model surer of them, 1 leaves them
         as they are.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the cross-entropy.
+        Weights of the classes in the cross-entropy of labelled rows.
     early_stopping : bool, default=False
         Whether to hold out labelled rows, stop when accuracy on them is no better, and
         keep the best model.

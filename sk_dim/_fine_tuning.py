@@ -371,10 +371,11 @@ def _from_row(features: Features, first: int) -> Features:
 
 
 def _erase(batch: Tensor, first: int, generator: torch.Generator) -> Tensor:
-    """Set a box of each sample from `first` on to the mean of the data, zero.
+    """Set a box of each sample from `first` on to zero (DeVries & Taylor 2017).
 
-    It covers up to a quarter of an image or series, and can reach beyond the sides. Of
-    tables, whose columns have no neighbours, nothing is erased.
+    Zero is the mean of the data. The box covers up to a quarter of an image or series,
+    and can reach beyond the sides. Of tables, whose columns have no neighbours, nothing
+    is erased.
     """
     sides = batch.shape[2:]
     if not sides:
