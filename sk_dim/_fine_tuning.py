@@ -176,11 +176,6 @@ class FineTuner:
             # Weights far apart would take a small learning rate long to follow.
             intercepts = (weights * counts).clamp_min(1e-12).log()
             intercepts = intercepts - intercepts.mean()
-        self.targets = Targets(
-            len(rows),
-            (frequencies / frequencies.sum()).to(self.device),
-            recipe.temperature,
-        )
         self.head = Head(net.layer_shapes["global"][0], intercepts).to(self.device)
         self.optimizer = self._build_optimizer()
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -189,7 +184,7 @@ class FineTuner:
         if held_out is not None:
             labelled = np.setdiff1d(labelled, held_out)
         self.batches = _endless(torch.from_numpy(labelled), recipe.batch_size, shuffler)
-        self.others = None
+        self.others = self.targets = None
         if (codes < 0).any() and (recipe.infomax_weight or recipe.unlabelled_weight):
             # Labelled rows among them: without their labels, they are rows like others.
             n_others = UNLABELLED_PER_LABELLED * recipe.batch_size
@@ -197,6 +192,9 @@ class FineTuner:
             if self.held_out is not None:
                 others[self.held_out] = False
             self.others = _endless(others.nonzero().flatten(), n_others, shuffler)
+            if recipe.unlabelled_weight:
+                shares = (frequencies / frequencies.sum()).to(self.device)
+                self.targets = Targets(len(rows), shares, recipe.temperature)
         self.standard = torch.randperm(len(rows), generator=shuffler)[:N_STANDARD]
         self.history: list[dict[str, float]] = []
 
@@ -285,7 +283,7 @@ class FineTuner:
         is_reduced = net.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
             drawn = net.draw_views(self.rows.take(rows), self.generator)
-            if len(drawn) == 2:
+            if self.targets is not None and len(drawn) == 2:
                 drawn[1] = _erase(drawn[1], n_labelled, self.generator)
             views = net.encode_views(drawn)
             infomax = views[0].global_.new_zeros(())
@@ -321,9 +319,9 @@ class FineTuner:
 
         Returns it, averaged over the n samples of ``scores (n_views, n, n_classes)``,
         and the mean probability of the most probable class in the targets; zeros where
-        there is one view only, which would learn what it says.
+        there are no targets, or one view only, which would learn what it says.
         """
-        if len(scores) == 1 or len(rows) == 0:
+        if self.targets is None or len(scores) == 1:
             return scores.new_zeros(()), scores.new_zeros(())
         targets = self.targets.update(rows, scores[0].detach().softmax(dim=-1))
         # Without class weights, to which the targets owe what they are.

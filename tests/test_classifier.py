@@ -1,6 +1,7 @@
 """DeepInfomaxClassifier: labels of any kind, few of them, and what it leaves alone."""
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -514,6 +515,20 @@ def test_with_one_view_nothing_is_learnt_from_itself(digits):
     given = np.where(np.arange(300) < 40, y, -1)
     model = classifier(one.fit(images)).fit(images, given)
     assert {row["unlabelled"] for row in model.history_} == {0.0}
+
+
+@pytest.mark.parametrize(("n_labelled", "weight"), [(300, 1.0), (40, 0.0)])
+def test_nothing_is_erased_where_nothing_learns_from_it(
+    learnt, digits, monkeypatch, n_labelled, weight
+):
+    monkeypatch.setattr("sk_dim._fine_tuning._erase", pytest.fail)
+    images, y = digits
+    codes = np.where(np.arange(300) < n_labelled, y, -1)
+    recipe = dataclasses.replace(RECIPE, unlabelled_weight=weight)
+    tune = tuner(learnt, images, codes, recipe)
+    assert tune.targets is None
+    tune.run(0)
+    assert {row["unlabelled"] for row in tune.history} == {0.0}
 
 
 def test_an_adversary_is_left_out(digits):
