@@ -40,7 +40,7 @@ class DeepInfomaxTransformer(
     n_components : int, default=None
         Size of the global features, which are what `transform` returns by default. None
         takes all that the encoder has: "patch" 2,304 for most sizes of images and up
-        to 1,280 for series, "mlp" 256, and 1,024 with other encoders.
+        to 1,280 for series, other encoders 1,024.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" takes X of two axes without `input_shape` for a table,
         of four axes for images, of three axes for grey images where both sides are at

