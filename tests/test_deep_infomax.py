@@ -120,7 +120,7 @@ def test_choices_train_and_transform(params, digits):
         ((16, 16), functools.partial(PatchEncoder, n_filters=8), 2304),
         ((16, 16), ConvEncoder, 1024),
         ((8, 8), "auto", 1024),
-        ((5,), "auto", 256),
+        ((5,), "auto", 1024),
     ],
 )
 def test_without_n_components_the_encoder_says_how_wide_it_is(shape, encoder, width):
