@@ -21,8 +21,8 @@ class Features(NamedTuple):
     local : Tensor of shape (n, c, ...)
         One vector of c channels a location, the locations on one or more axes.
     summary : Tensor of shape (n, k) or None, default=None
-        What critics and prior are given in place of the global features, where it is
-        less and follows from them. None gives them the global features.
+        What critics and prior are given in place of the global features: a coarser
+        pooling of the same map, or a linear map of them. None gives them themselves.
 
     Examples
     --------

@@ -219,6 +219,8 @@ def compare(rows, path):
         if key(row) in earlier:
             gain = np.subtract(list(row["accuracies"].values()), earlier[key(row)])
             gains.setdefault(title(row), []).append(gain)
+    if not gains:
+        print(f"{path} has no row of the same method, data, split and seed")
     for label, pairs in gains.items():
         means, errors = np.mean(pairs, axis=0), sem(pairs, axis=0)
         cells = [f"{m:+.3f}±{e:.3f}" for m, e in zip(means, errors, strict=True)]
