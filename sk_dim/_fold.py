@@ -3,7 +3,6 @@
 import copy
 import math
 import time
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sk_dim._net import Schedule, seeded
 from sk_dim._read_outs import ReadOut
+from sk_dim._validation import warn
 from sk_dim._variables import Variable
 
 BATCH_SIZE = 128  # rows a step, each a candidate for all others
@@ -74,11 +74,9 @@ class Fold:
             history.append({"epoch": epoch, "train": seen, "stop": value})
             history[-1]["seconds"] = time.monotonic() - start
             if not (math.isfinite(seen) and math.isfinite(value)):
-                warnings.warn(
+                warn(
                     "training diverged, and the critic of before is used; "
                     "bound='infonce' is more robust.",
-                    UserWarning,
-                    stacklevel=4,
                 )
                 break
             n_worse = 0 if value > best else n_worse + 1

@@ -1,14 +1,13 @@
 """What the samples in an array are, and how they lie in it."""
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from sk_dim._validation import check_name
+from sk_dim._validation import check_name, warn
 
 N_CHANNELS = range(1, 5)  # sizes of an axis that can be taken for the channels unasked
 
@@ -206,12 +205,10 @@ def warn_if_pixels(X: np.ndarray) -> None:
         }
         layout = max(likeness, key=likeness.__getitem__)
         if likeness[layout] > 0.3:
-            warnings.warn(
+            warn(
                 f"the {X.shape[1]} columns of X look like the pixels of "
                 f"{side}x{side} images; pass input_shape={layout} to learn from "
                 "images, or input_type='table' to silence this.",
-                UserWarning,
-                stacklevel=6,
             )
 
 

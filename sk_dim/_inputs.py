@@ -5,7 +5,6 @@ and layout), and :class:`Scaling` brings them to mean 0 and variance 1 by what i
 in ``fit``.
 """
 
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from sk_dim._formats import InputFormat, read_format, warn_if_pixels
+from sk_dim._validation import warn
 
 BLOCK_VALUES = 2**21  # values that statistics are summed over at a time
 SAMPLE_VALUES = 2**23  # values that a first layer is learnt from
@@ -203,11 +203,9 @@ class Scaling:
         # Below this a standard deviation is the rounding error of the mean.
         is_constant = std <= 1e-12 * mean.abs()
         if is_constant.all():
-            warnings.warn(
+            warn(
                 "X is constant, so there is nothing to learn from; all rows will get "
                 "the same features.",
-                UserWarning,
-                stacklevel=5,
             )
         std = torch.where(is_constant, 1.0, std)
         return cls(mean.view(shape), std.view(shape), device)

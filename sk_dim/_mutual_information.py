@@ -1,7 +1,6 @@
 """MutualInformationEstimator: how much two variables tell of one another, in nats."""
 
 import math
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from sk_dim._fold import Fold
 from sk_dim._pair_critic import PAIR_CRITICS
 from sk_dim._read_outs import READ_OUTS, ReadOut
-from sk_dim._validation import check_choice, check_integer, check_name, choose_device
+from sk_dim._validation import (
+    check_choice,
+    check_integer,
+    check_name,
+    choose_device,
+    warn,
+)
 from sk_dim._variables import check_variable, continuous_columns, group_equal_rows
 
 N_PARTS = 5  # of which each that is judged is held out once
@@ -215,12 +220,10 @@ class MutualInformationEstimator(BaseEstimator):
 
     def _warn_of_the_value(self) -> None:
         if self.mutual_information_ > AT_THE_CAP * self.cap_:
-            warnings.warn(
+            warn(
                 f"the estimate of {self.mutual_information_:.2f} nats sits at the cap "
                 f"of {self.cap_:.2f} that so many rows allow: the truth may be any "
                 "value from there on. More rows would tell.",
-                UserWarning,
-                stacklevel=3,
             )
 
     def score(self, X: Any, Y: Any) -> float:
@@ -310,36 +313,28 @@ def _n_judged(folds: np.ndarray) -> int:
 def _known_without_training(X: np.ndarray, Y: np.ndarray) -> float | None:
     """Answer where a constant or a copy does, and warn of them and of few rows."""
     if len(X) < FEW_ROWS:
-        warnings.warn(
+        warn(
             f"{len(X)} rows are few for a net to learn from and to be judged by: the "
             "value will be too low, and uncertain beyond its standard error.",
-            UserWarning,
-            stacklevel=4,
         )
     for name, V in (("X", X), ("Y", Y)):
         if all(len(np.unique(column)) == 1 for column in V.reshape(len(V), -1).T):
-            warnings.warn(
+            warn(
                 f"{name} is constant, so it tells nothing: mutual information is 0.",
-                UserWarning,
-                stacklevel=4,
             )
             return 0.0
     theirs = {column.tobytes() for column in continuous_columns(Y, len(Y))}
     if any(column.tobytes() in theirs for column in continuous_columns(X, len(X))):
-        warnings.warn(
+        warn(
             "a continuous column is in both X and Y: they share all of its digits, and "
             "mutual information is infinite. Leave it out of one of them.",
-            UserWarning,
-            stacklevel=4,
         )
         return math.inf
     n_equal = len(X) - (group_equal_rows(X, Y).max() + 1)
     if n_equal > MANY_EQUAL * len(X):
-        warnings.warn(
+        warn(
             f"{n_equal} of {len(X)} rows are copies of others, though values are "
             "continuous; they count as one when rows are held out, but the estimate "
             "is that of a distribution with such copies.",
-            UserWarning,
-            stacklevel=4,
         )
     return None

@@ -1,6 +1,5 @@
 """An estimator that holds a net: builds it, trains it, forgets it, pickles it."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +30,7 @@ from sk_dim._validation import (
     check_real,
     choose_device,
     choose_precision,
+    warn,
 )
 
 INFERENCE_BATCH_SIZE = 512
@@ -162,12 +162,10 @@ class NetHolder(CallbackSupportMixin, BaseEstimator):
         self._install(net, self.history_ + new)
         if is_interrupted:
             of = f" of {n_epochs}" if n_epochs else ""
-            warnings.warn(
+            warn(
                 f"Ctrl-C ended the training after epoch {self.n_iter_}{of}; the model "
                 "is kept and can be used. Press Ctrl-C twice within two seconds to "
                 "end everything.",
-                UserWarning,
-                stacklevel=3,
             )
         if context is not None:
             context.call_on_fit_task_end(estimator=self, X=X)

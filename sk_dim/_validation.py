@@ -6,11 +6,27 @@ imports nothing of its own package.
 
 import math
 import numbers
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+
+# What lies between a line of the user and one of ours: decorators, searches, training.
+HOSTS = ("sk_dim", "sklearn", "skorch", "joblib", "numpy", "torch", "contextlib")
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, and blame the first line outside this package and those that call it."""
+    frame = sys._getframe(1)
+    level = 2
+    while frame.f_back is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in HOSTS:
+            break
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _quoted(names: Iterable[str]) -> str:
@@ -137,11 +153,9 @@ def available_device(device: torch.device) -> torch.device:
     try:
         return choose_device(device)
     except ValueError:
-        warnings.warn(
+        warn(
             f"this estimator was fitted on {device}, which is not available here; it "
             "will compute on the CPU.",
-            UserWarning,
-            stacklevel=3,
         )
         return torch.device("cpu")
 
@@ -162,10 +176,8 @@ def choose_precision(precision: Any, device: torch.device) -> str:
     if precision == "auto":
         return "bfloat16" if has_bfloat16(device) else "float32"
     if precision == "bfloat16" and not has_bfloat16(device):
-        warnings.warn(
+        warn(
             f"precision='bfloat16' is emulated on this {device.type}, which makes "
             "training slower than float32; use precision='auto' to silence this.",
-            UserWarning,
-            stacklevel=4,
         )
     return precision
