@@ -3,8 +3,8 @@
 from sk_dim._classifier import DeepInfomaxClassifier
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._mutual_information import MutualInformationEstimator, mutual_information
+from sk_dim._version import __version__ as __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "DeepInfomaxClassifier",
     "DeepInfomaxTransformer",

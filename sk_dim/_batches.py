@@ -28,6 +28,14 @@ def n_batches(n_rows: int, batch_size: int) -> int:
     return max(1, min(round(n_rows / batch_size), n_rows // 2))
 
 
+MAX_BATCH_VALUES = 2**22  # of samples in one batch that is encoded
+
+
+def rows_that_fit(n_features: int, most: int) -> int:
+    """How many samples of so many values are encoded at once, fewer where large."""
+    return max(1, min(most, MAX_BATCH_VALUES // n_features))
+
+
 class RowSubset:
     """Some of the rows of a source."""
 
@@ -63,21 +71,25 @@ class HoldOut:
     ----------
     fraction : float
         Share of the rows to hold out.
-    generator : torch.Generator
-        Draws them.
+    seed : int
+        Of the draw: the same rows are held out whenever as many are split, so that a
+        training that goes on is judged by rows that it has not trained on before.
     """
 
-    def __init__(self, fraction: float, generator: torch.Generator) -> None:
+    def __init__(self, fraction: float, seed: int) -> None:
         self.fraction = fraction
-        self.generator = generator
+        self.seed = seed
 
     def __call__(self, source: Source) -> tuple[RowSubset, RowSubset]:
         n = len(source)
         n_held_out = count_held_out(n, self.fraction)
-        order = torch.randperm(n, generator=self.generator)
-        parts = order[n_held_out:], order[:n_held_out]
-        train, held_out = (RowSubset(source, part.sort().values) for part in parts)
-        return train, held_out
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(n, generator=generator)
+        # Not in the order of the source: whoever reads the held-out rows as they come
+        # would have neighbours in one batch, which sorted data make alike.
+        return RowSubset(source, order[n_held_out:]), RowSubset(
+            source, order[:n_held_out]
+        )
 
 
 class SliceLoader:
@@ -113,9 +125,9 @@ class SliceLoader:
         if self.generator is None:
             parts = [slice(*pair) for pair in pairwise(edges)]
         else:
+            # In random order within each batch too, which critics count on that pair a
+            # sample with those next to it.
             order = torch.randperm(n, generator=self.generator).to(self.source.device)
-            # Sorted, so that a memory map is read from front to back.
-            split = order.tensor_split(torch.from_numpy(edges[1:-1]))
-            parts = [part.sort().values for part in split]
+            parts = order.tensor_split(torch.from_numpy(edges[1:-1]))
         for part in parts:
             yield self.source.take(part)

@@ -102,6 +102,9 @@ class EpochTasks(Callback):
             raise KeyboardInterrupt
 
 
+OURS = (EpochReport, StopAtTimeLimit, EpochTasks)
+
+
 def copy_callbacks(callbacks: Any) -> list:
     """Copy skorch callbacks, which may be given as (name, callback) too."""
     if callbacks is None:

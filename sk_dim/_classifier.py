@@ -21,9 +21,9 @@ from sklearn.utils import (
 from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
+from sk_dim._devices import seeded
 from sk_dim._fine_tuning import FineTuner, Recipe
 from sk_dim._labels import encode_labels, hold_out, select_labelled
-from sk_dim._net import seeded
 from sk_dim._probes import fit_probe
 from sk_dim._validation import check_integer, check_name, check_real
 

@@ -1,6 +1,5 @@
 """DeepInfomaxTransformer: learn features without labels, behind scikit-learn's API."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -10,12 +9,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import with_callbacks
 from sklearn.utils import Tags
+from sklearn.utils.validation import _num_samples
 
 from sk_dim._batches import SliceLoader
 from sk_dim._features import Features
-from sk_dim._net import auto_epochs
 from sk_dim._net_holder import NetHolder
-from sk_dim._validation import check_integer, check_layer, check_real
+from sk_dim._schedule import auto_epochs
+from sk_dim._validation import check_integer, check_layer, check_real, warn
 from sk_dim.objective import Objective
 
 N_CANDIDATES = 256
@@ -251,16 +251,17 @@ class DeepInfomaxTransformer(
             Where X or a parameter cannot be used, before the first epoch; where the
             training diverges, after which the estimator is not fitted.
         """
-        start = time.monotonic()
         n_epochs = None
         if not (isinstance(self.max_iter, str) and self.max_iter == "auto"):
             n_epochs = check_integer("max_iter", self.max_iter, 1)
         if self.max_time is not None:
             check_real("max_time", self.max_time, exclusive=True)
-        rows = self._prepare(X, is_new=not (self.warm_start and hasattr(self, "net_")))
-        if n_epochs is None and self.max_time is None:
-            n_epochs = auto_epochs(len(rows))
-        self._train(rows, X, n_epochs, start)
+        is_new = not (self.warm_start and hasattr(self, "net_"))
+        with self._unchanged_if_it_fails(is_new=is_new):
+            rows = self._prepare(X, is_new=is_new)
+            if n_epochs is None and self.max_time is None:
+                n_epochs = auto_epochs(len(rows))
+            self._train(rows, X, n_epochs, is_partial=False)
         return self
 
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -281,9 +282,17 @@ class DeepInfomaxTransformer(
         -------
         DeepInfomaxTransformer
         """
-        rows = self._prepare(X, is_new=not hasattr(self, "net_"))
-        self._can_resume = True
-        self._train(rows, X, 1, start=None)
+        is_new = not hasattr(self, "net_")
+        if not is_new and _num_samples(X) == 1 and len(self._check_rows(X)) == 1:
+            warn(
+                "a chunk of one row was left out, since it has no other to be told "
+                "from; join it to the next chunk."
+            )
+            return self
+        with self._unchanged_if_it_fails(is_new=is_new):
+            rows = self._prepare(X, is_new=is_new)
+            self._can_resume = True
+            self._train(rows, X, 1, is_partial=True)
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:

@@ -8,10 +8,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from sk_dim._devices import seeded
 from sk_dim._features import Features
 from sk_dim._formats import InputFormat
 from sk_dim._inputs import Scaling
-from sk_dim._net import InfomaxNet, seeded
+from sk_dim._net import InfomaxNet
 from sk_dim._validation import check_choice, check_integer, check_name, check_weights
 from sk_dim.augmentations import (
     AUGMENTATIONS,

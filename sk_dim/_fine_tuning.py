@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from sk_dim._batches import RowSubset, SliceLoader, Source
 from sk_dim._features import Features
-from sk_dim._net import InfomaxNet, Schedule
+from sk_dim._net import InfomaxNet
+from sk_dim._schedule import Schedule
 
 N_LOOKS = 20  # rows of the history, and looks at held-out rows
 N_STANDARD = 1000  # samples that the features are standardised by in the end

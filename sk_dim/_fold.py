@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sk_dim._net import Schedule, seeded
+from sk_dim._devices import seeded
 from sk_dim._read_outs import ReadOut
+from sk_dim._schedule import Schedule
 from sk_dim._validation import warn
 from sk_dim._variables import Variable
 

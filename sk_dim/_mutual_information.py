@@ -9,16 +9,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sk_dim._devices import choose_device
 from sk_dim._fold import Fold
 from sk_dim._pair_critic import PAIR_CRITICS
 from sk_dim._read_outs import READ_OUTS, ReadOut
-from sk_dim._validation import (
-    check_choice,
-    check_integer,
-    check_name,
-    choose_device,
-    warn,
-)
+from sk_dim._validation import check_choice, check_integer, check_name, warn
 from sk_dim._variables import check_variable, continuous_columns, group_equal_rows
 
 N_PARTS = 5  # of which each that is judged is held out once

@@ -3,30 +3,30 @@
 Only hooks that skorch documents for the purpose are overridden.
 """
 
+import copy
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sk_dim import _interrupts
 from sk_dim._batches import HoldOut, SliceLoader, Source, count_held_out, n_batches
-from sk_dim._callbacks import StopAtTimeLimit
+from sk_dim._callbacks import OURS, StopAtTimeLimit
+from sk_dim._devices import exact_float32, reduced_precision, seeded
 from sk_dim._features import Features
 from sk_dim._inputs import Scaling
+from sk_dim._schedule import Schedule
 from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3
-WARM_UP = 0.1  # share of the training in which the learning rate rises
-AUTO_EPOCHS_AT_1000 = 35  # epochs of max_iter="auto" for a thousand rows
-INTERRUPT_PAUSE = 2.0  # seconds in which a second Ctrl-C means all, not just this fit
 
 # Keys of `history_`, each with the name that skorch's history has for it.
 RECORDS = {
@@ -41,69 +41,6 @@ RECORDS = {
     "seconds": "seconds",
     "samples_per_second": "samples_per_second",
 }
-
-_last_interrupt = -np.inf
-
-# torch's global generator, which initialises weights, belongs to one fit at a time.
-_GLOBAL_GENERATOR = threading.Lock()
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, and give them back as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)  # manual_seed would seed all GPUs too
-        for cuda in devices:
-            with torch.cuda.device(cuda):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-def auto_epochs(n_rows: int) -> int:
-    """Epochs for so many rows: ten times the rows get a third of the epochs."""
-    return int(np.clip(round(AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5), 1, 60))
-
-
-@dataclass
-class Schedule:
-    """Learning rate from the progress of a fit: linear warm-up, then linear to zero.
-
-    Parameters
-    ----------
-    peak : float
-        Highest rate, and the constant one where nothing limits the training.
-    n_steps : int, default=None
-        Steps in all.
-    seconds : float, default=None
-        Time in all, from `start`; whichever of the two is nearer to its end counts.
-    start : float
-        Of the clock `time.monotonic`.
-    first_step : int
-        Number of the first step; not 0 where an earlier training goes on.
-    """
-
-    peak: float
-    n_steps: int | None = None
-    seconds: float | None = None
-    start: float = 0.0
-    first_step: int = 0
-
-    def progress(self, step: float) -> float:
-        """How much of the training is done, 0 to 1."""
-        done = 0.0
-        if self.n_steps is not None:
-            done = (step - self.first_step) / self.n_steps
-        if self.seconds is not None:
-            done = max(done, (time.monotonic() - self.start) / self.seconds)
-        return min(done, 1.0)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of the step with this number."""
-        if self.n_steps is None and self.seconds is None:
-            return self.peak
-        done = self.progress(step + 0.5)  # the middle of the step: no rate is zero
-        return self.peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
 
 
 class InfomaxNet(NeuralNet):
@@ -157,6 +94,8 @@ class InfomaxNet(NeuralNet):
         self.shuffler = torch.Generator().manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
+    callbacks_: list[tuple[str, Callback]]
+
     # The parts
 
     def get_default_callbacks(self) -> list:
@@ -179,6 +118,13 @@ class InfomaxNet(NeuralNet):
                 adversary, lr=ADVERSARY_LEARNING_RATE, betas=(0.5, 0.999)
             )
         return self
+
+    def _own_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield what the main optimiser trains, for callbacks that clip gradients."""
+        theirs = {id(parameter) for parameter in self._adversary_parameters()}
+        for name, parameter in self.get_all_learnable_params():
+            if id(parameter) not in theirs:
+                yield name, parameter
 
     def _adversary_parameters(self) -> list[Tensor]:
         if not self.criterion_.has_adversary:
@@ -212,14 +158,15 @@ class InfomaxNet(NeuralNet):
     def encode_views(self, views: list[Tensor]) -> list[Features]:
         """Features of scaled views of the same samples."""
         if len(views) == 1:
-            return [self.module_(views[0])]
+            # A part of the user may return a plain tuple.
+            return [Features(*self.module_(views[0]))]
         # One pass over both views: half the calls, and they share batch statistics.
         batch = torch.cat(views)
         scale = getattr(self.module_, "view_scale", None)
         if scale is not None:
             sides = [round(scale * side) for side in batch.shape[2:]]
             batch = interpolate(batch, sides, mode="bilinear", antialias=True)
-        features = self.module_(batch)
+        features = Features(*self.module_(batch))
         halves = [
             (None, None) if part is None else part.split(len(views[0]))
             for part in features
@@ -229,8 +176,7 @@ class InfomaxNet(NeuralNet):
     def _evaluate_terms(
         self, batch: Tensor, generator: torch.Generator
     ) -> dict[str, Any]:
-        is_reduced = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
+        with reduced_precision(self.device, self.precision):
             views = self.make_views(batch, generator)
             terms = self.criterion_(views, generator)
         loss = self.criterion_.loss(terms)
@@ -251,7 +197,7 @@ class InfomaxNet(NeuralNet):
         step = self.train_step_single(batch)
         self.notify(
             "on_grad_computed",
-            named_parameters=self.get_all_learnable_params(),
+            named_parameters=self._own_parameters(),
             batch=batch,
             training=True,
         )
@@ -275,8 +221,8 @@ class InfomaxNet(NeuralNet):
     def evaluation_step(self, batch: Tensor, training: bool = False) -> Features:
         """Features of a raw batch, in float32 and evaluation mode."""
         self._set_training(training)
-        with torch.inference_mode():
-            return self.module_(self.scaling(batch))
+        with torch.inference_mode(), exact_float32(self.device):
+            return Features(*self.module_(self.scaling(batch)))
 
     # The epoch and the training
 
@@ -288,7 +234,8 @@ class InfomaxNet(NeuralNet):
         try:
             super().notify(method_name, **kwargs)
         except KeyboardInterrupt:
-            self.is_stopped_by_callback = True
+            # A callback takes most of the time of some fits: Ctrl-C may come in it.
+            self.is_stopped_by_callback = not _interrupts.take_press()
             raise
 
     def run_single_epoch(
@@ -311,6 +258,8 @@ class InfomaxNet(NeuralNet):
             n_rows += len(batch)
             terms = step["terms"]
             values.append(torch.stack([step["loss"], *terms.values()]).detach())
+            if self.device.type == "cpu" and not bool(step["loss"].isfinite()):
+                break  # elsewhere a look would wait for the device in every step
             self.notify("on_batch_end", batch=batch, training=training, **step)
             if training and self.schedule.progress(self.n_steps) >= 1:
                 break
@@ -324,7 +273,7 @@ class InfomaxNet(NeuralNet):
         seen = [row[key] for row in self.history if key in row]
         self.history.record(f"{key}_best", seen[-1] <= min(seen))
         if training:
-            seconds = time.monotonic() - start
+            seconds = max(time.monotonic() - start, 1e-9)  # of a coarse clock
             self.history.record("seconds", seconds)
             self.history.record("samples_per_second", n_rows / seconds)
             self.history.record("learning_rate", self.optimizer_.param_groups[0]["lr"])
@@ -353,23 +302,20 @@ class InfomaxNet(NeuralNet):
         validation_fraction: float,
         learning_rate: float,
         seconds: float | None,
-        start: float | None,
+        is_annealed: bool,
     ) -> None:
-        """Set what may change from one training of the net to the next.
-
-        Without `start`, the learning rate is to stay constant.
-        """
+        """Set what may change from one training of the net to the next."""
         self.batch_size = batch_size
         self.train_split = None
         n_rows = len(rows)
         if validation_fraction > 0:
-            self.train_split = HoldOut(validation_fraction, self.shuffler)
+            self.train_split = HoldOut(validation_fraction, self.seed)
             n_rows -= count_held_out(n_rows, validation_fraction)
         self.schedule = Schedule(learning_rate)
-        if start is not None:
+        if is_annealed:
             n_steps = n_epochs and n_epochs * n_batches(n_rows, batch_size)
             self.schedule = Schedule(
-                learning_rate, n_steps, seconds, start, self.n_steps
+                learning_rate, n_steps, seconds, first_step=self.n_steps
             )
 
     def train(self, rows: Source, n_epochs: int | None, callbacks: list) -> bool:
@@ -378,30 +324,76 @@ class InfomaxNet(NeuralNet):
         Raises
         ------
         KeyboardInterrupt
-            At a second Ctrl-C within two seconds, also of another net.
+            At a Ctrl-C before the first step, and at a second one within two seconds,
+            also of another net.
+        ValueError
+            If the training diverges.
         """
-        global _last_interrupt
         self.is_stopped_by_callback = False
         self.callbacks = [*callbacks, StopAtTimeLimit()]
         self.initialize_callbacks()
-        self.notify("on_train_begin", X=rows, y=None)
+        first_step = self.n_steps
         is_interrupted = False
-        try:
-            # Parts of the user may draw from torch's global generator (dropout, say).
-            draws = nullcontext() if self.is_ours else seeded(self.seed, self.device)
-            with draws:
-                self.fit_loop(
-                    rows, epochs=sys.maxsize if n_epochs is None else n_epochs
-                )
-        except KeyboardInterrupt:
-            if not self.is_stopped_by_callback:
-                now = time.monotonic()
-                if now - _last_interrupt < INTERRUPT_PAUSE:
-                    raise
-                _last_interrupt = now
-                is_interrupted = True
+        # What prepared it does not count.
+        self.schedule.start = time.monotonic()
+        with _interrupts.recorded():
+            _interrupts.take_press()  # one from before is not of this training
+            try:
+                self.notify("on_train_begin", X=rows, y=None)
+                self._run_epochs(rows, n_epochs)
+            except KeyboardInterrupt:
+                is_interrupted = not self.is_stopped_by_callback
+                if is_interrupted:
+                    _interrupts.take_press()
+                    if _interrupts.is_second_interrupt() or self.n_steps == first_step:
+                        raise
         self.notify("on_train_end", X=rows, y=None)
+        # Those of the estimator hold the training data, and the estimator itself.
+        others = [pair for pair in self.callbacks_ if not isinstance(pair[1], OURS)]
+        self.callbacks_ = others
+        self.callbacks = []
+        self._check_weights()
         return is_interrupted
+
+    def _run_epochs(self, rows: Source, n_epochs: int | None) -> None:
+        # Parts of the user may draw from torch's global generator (dropout, say), other
+        # numbers each time that the training goes on.
+        seed = self.seed + self.n_steps
+        with nullcontext() if self.is_ours else seeded(seed, self.device):
+            self.fit_loop(rows, epochs=sys.maxsize if n_epochs is None else n_epochs)
+
+    def _check_weights(self) -> None:
+        """Raise a ValueError if the last step made weights that are not finite."""
+        tensors = [
+            each
+            for module in (self.module_, self.criterion_)
+            for each in (*module.parameters(), *module.buffers())
+            if each.is_floating_point()
+        ]
+        if not all(bool(each.isfinite().all()) for each in tensors):
+            raise ValueError(
+                f"training diverged in epoch {len(self.history)}: weights became "
+                f"non-finite; lower learning_rate (now {self.schedule.peak:g})."
+            )
+
+    def forget_moments(self) -> None:
+        """Free what only a training that goes on needs: three times the weights."""
+        optimizers: list[torch.optim.Optimizer] = [self.optimizer_]
+        if self.criterion_.has_adversary:
+            optimizers.append(self.adversary_optimizer_)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            optimizer.state.clear()
+
+    def copy(self) -> Self:
+        """Return a net of the same state that goes its own way, without callbacks."""
+        attributes = dict(vars(self))
+        attributes["callbacks"], attributes["callbacks_"] = None, []
+        copied = type(self).__new__(type(self))
+        # Parts that a user gave are called, not changed.
+        memo = {id(self): copied, id(self.augment): self.augment}
+        copied.__dict__.update(copy.deepcopy(attributes, memo))
+        return copied
 
     def records(self, start: int, first_epoch: int) -> list[dict[str, float]]:
         """One dict for each complete epoch from row `start` of skorch's history on."""

@@ -328,41 +328,39 @@ class _BoundInBlocks(torch.autograd.Function):
     ) -> Tensor:
         ctx.bound = bound
         ctx.save_for_backward(local, global_)
-        values = [value for value, _ in _score_rows(bound, local, global_)]
-        return torch.stack(values).sum()
+        blocks = _score_rows(local, global_)
+        return torch.stack([_share(bound, local, *block) for block in blocks]).sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        local, global_ = ctx.saved_tensors
+        # Detached, or the sums below would record a graph that holds all scores.
+        local, global_ = (saved.detach() for saved in ctx.saved_tensors)
         flat = local.flatten(0, 1)
         of_flat = torch.zeros_like(flat)
-        of_global = []
-        with torch.enable_grad():
-            blocks = _score_rows(ctx.bound, local.detach(), global_.detach())
-            for rows, (value, scores) in zip(
-                global_.split(_n_rows(local)), blocks, strict=True
-            ):
-                (of_scores,) = torch.autograd.grad(value, [scores], gradients)
-                of_flat.addmm_(of_scores.T, rows)
-                of_global.append(of_scores @ flat)
-        return None, of_flat.view_as(local), torch.cat(of_global)
+        of_global = torch.empty_like(global_)
+        for first, scores in _score_rows(local, global_):
+            with torch.enable_grad():
+                value = _share(ctx.bound, local, first, scores.requires_grad_())
+            (of_scores,) = torch.autograd.grad(value, [scores], gradients)
+            rows = slice(first, first + len(scores))
+            of_flat.addmm_(of_scores.T, global_[rows])
+            of_global[rows] = of_scores @ flat
+        return None, of_flat.view_as(local), of_global
 
 
-def _n_rows(local: Tensor) -> int:
-    """Rows of scores with all locations (n, l, u) that are held at once."""
-    return max(1, BLOCK_SCORES // local[..., 0].numel())
+def _score_rows(local: Tensor, global_: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield blocks of rows of the scores (n, n l): the first row, and (m, n l)."""
+    n_rows = max(1, BLOCK_SCORES // local[..., 0].numel())
+    for first in range(0, len(global_), n_rows):
+        yield first, global_[first : first + n_rows] @ local.flatten(0, 1).T
 
 
-def _score_rows(
-    bound: Callable[[Tensor, Tensor], Tensor], local: Tensor, global_: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the share of each block of rows in the bound, and its scores, a leaf."""
-    first = 0
-    for rows in global_.split(_n_rows(local)):
-        scores = (rows @ local.flatten(0, 1).T).requires_grad_(torch.is_grad_enabled())
-        positive, negative = _split_pairs(scores, local.shape[1], first)
-        yield bound(positive, negative) * (len(rows) / len(global_)), scores
-        first += len(rows)
+def _share(
+    bound: Callable[[Tensor, Tensor], Tensor], local: Tensor, first: int, scores: Tensor
+) -> Tensor:
+    """Return what a block of rows adds to the bound, which is a mean over rows."""
+    positive, negative = _split_pairs(scores, local.shape[1], first)
+    return bound(positive, negative) * (len(scores) / len(local))
 
 
 def bound_in_blocks(

@@ -6,12 +6,21 @@ os.environ["SCIPY_ARRAY_API"] = "1"  # or scikit-learn skips its array-API check
 
 import matplotlib as mpl
 import pytest
+import torch
 from hypothesis import settings
 from sklearn.datasets import load_digits
 
 mpl.use("Agg")
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(request, monkeypatch):
+    """Hide other devices from all tests that are not about them."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,16 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_dim._batches import HoldOut, RowSubset, SliceLoader, count_held_out
+from sk_dim._batches import (
+    HoldOut,
+    RowSubset,
+    SliceLoader,
+    count_held_out,
+    rows_that_fit,
+)
 
 
 class Numbers:
@@ -42,6 +49,17 @@ def test_each_epoch_has_its_own_order():
     assert [b.tolist() for b in loader] != [b.tolist() for b in loader]
 
 
+def test_neighbours_in_a_batch_are_random_rows():
+    loader = SliceLoader(Numbers(3000), 100, torch.Generator().manual_seed(0))
+    batches = [batch.double() for batch in loader]
+    # In sorted batches they are 30 apart on average, of random rows a third of all.
+    gaps = [(batch - batch.roll(1)).abs().mean() for batch in batches]
+    assert np.mean(gaps) == pytest.approx(1000, rel=0.05)
+    held_out = HoldOut(0.5, seed=0)(Numbers(3000))[1]
+    batch = held_out.take(slice(0, 1500)).double()
+    assert float((batch - batch.roll(1)).abs().mean()) == pytest.approx(1000, rel=0.1)
+
+
 def test_a_subset_takes_rows_of_the_whole():
     subset = RowSubset(Numbers(10), torch.tensor([2, 5, 9]))
     assert subset.take(slice(1, 3)).tolist() == [5, 9]
@@ -50,7 +68,7 @@ def test_a_subset_takes_rows_of_the_whole():
 
 @given(n=st.integers(10, 200), fraction=st.floats(0.2, 0.7))
 def test_held_out_rows_and_the_others_are_all_rows(n, fraction):
-    train, held_out = HoldOut(fraction, torch.Generator().manual_seed(0))(Numbers(n))
+    train, held_out = HoldOut(fraction, seed=0)(Numbers(n))
     assert len(held_out) == round(n * fraction)
     together = [*train.indices.tolist(), *held_out.indices.tolist()]
     assert sorted(together) == list(range(n))
@@ -61,3 +79,9 @@ def test_too_few_rows_to_hold_any_out():
         ValueError, match=r"validation_fraction=0.1 splits 10 rows into"
     ):
         count_held_out(10, 0.1)
+
+
+def test_batches_of_large_samples_are_small():
+    assert rows_that_fit(3 * 32 * 32, 512) == 512
+    assert rows_that_fit(3 * 512 * 512, 512) == 5
+    assert rows_that_fit(10**9, 512) == 1

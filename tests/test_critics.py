@@ -1,10 +1,12 @@
 import math
+import weakref
 
 import pytest
 import torch
 
 from sk_dim import critics
-from sk_dim.bounds import ROW_MEANS
+from sk_dim._batches import SliceLoader
+from sk_dim.bounds import ROW_MEANS, infonce
 from sk_dim.critics import CRITICS, ConcatCritic, DotCritic, bound_in_blocks
 
 
@@ -113,3 +115,52 @@ def test_row_means_are_means_of_rows(bound):
     positive, negative = torch.randn(6, 4), torch.randn(6, 9, 1)
     rows = [bound(positive[i : i + 1], negative[i : i + 1]) for i in range(6)]
     torch.testing.assert_close(bound(positive, negative), torch.stack(rows).mean())
+
+
+def test_the_backward_pass_holds_what_belongs_to_one_block(monkeypatch):
+    monkeypatch.setattr(critics, "BLOCK_SCORES", 64)
+    critic = DotCritic(5, 3, n_units=8)
+    local, global_ = torch.randn(16, 5, 4), torch.randn(16, 3, requires_grad=True)
+    alive = weakref.WeakSet()
+    counts = []
+
+    class Saved:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            alive.add(self)
+
+    def bound(positive, negative):
+        counts.append(len(alive))
+        return infonce(positive, negative)
+
+    value = bound_in_blocks(critic, bound, local, global_)
+    n_forward = len(counts)
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        value.backward()
+    assert len(counts) == 2 * n_forward == 32
+    assert len(set(counts[n_forward:])) == 1
+
+
+def test_concat_negatives_of_sorted_data_are_of_all_classes():
+    """Rows in the order of ten classes, in batches as training takes them."""
+    critic = ConcatCritic(1, 1, n_units=8, n_negatives=4)
+    # Scores are differences of classes: 0 where a negative is of the own class.
+    classes = torch.arange(10).repeat_interleave(300)
+    generator = torch.Generator().manual_seed(0)
+    own_class = []
+
+    class Labels:
+        device = torch.device("cpu")
+
+        def __len__(self):
+            return len(classes)
+
+        def take(self, rows):
+            return classes[rows]
+
+    critic.local = critic.global_ = critic.head = torch.nn.Identity()
+    for batch in SliceLoader(Labels(), 100, generator):
+        codes = batch.float()[:, None]
+        _, negative = critic(codes[:, :, None], -codes)
+        own_class.append((negative == 0).float().mean())
+    assert float(torch.stack(own_class).mean()) == pytest.approx(0.1, abs=0.02)

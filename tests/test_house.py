@@ -20,6 +20,10 @@ LAYERS = {
     "augmentations": 0,
     "_pairs": 0,
     "_validation": 0,
+    "_version": 0,
+    "_interrupts": 0,
+    "_devices": 1,
+    "_schedule": 0,
     "_batches": 0,
     "_callbacks": 0,
     "_baselines": 0,
@@ -62,7 +66,9 @@ def imports(path):
             assert node.level == 0, "imports are absolute"
             first, _, rest = (node.module or "").partition(".")
             if first == "sk_dim":
-                yield from [rest] if rest else ["__init__"]
+                names = [alias.name for alias in node.names]
+                modules = [name for name in names if name in LAYERS]
+                yield from [rest] if rest else modules or ["__init__"]
         elif isinstance(node, ast.Import):
             assert not any(alias.name.startswith("sk_dim") for alias in node.names)
 

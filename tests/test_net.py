@@ -1,7 +1,12 @@
 """The training: its schedule, its end, what it reports."""
 
+import copy
+import functools
+import gc
 import signal
 import time
+import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,13 +14,20 @@ import torch
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, EarlyStopping
 
-from sk_dim import DeepInfomaxTransformer, _net
-from sk_dim._net import Schedule, seeded
+from sk_dim import DeepInfomaxTransformer, _interrupts
+from sk_dim._devices import seeded
+from sk_dim._schedule import Schedule
+from sk_dim.encoders import ConvEncoder
+from sk_dim.evaluation import ProbingCallback
 
 
 @pytest.fixture(autouse=True)
 def _no_earlier_interrupt(monkeypatch):
-    monkeypatch.setattr(_net, "_last_interrupt", -np.inf)
+    monkeypatch.setattr(_interrupts, "_last", -np.inf)
+    # Ignored where the suite runs as a background job of a shell.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def quick(**params):
@@ -124,51 +136,346 @@ def test_verbose_prints_a_line_an_epoch(digits, capsys):
     assert lines[0].startswith("epoch 1/2  loss ")
     for word in ("local", "held-out loss", "samples/s", "s left"):
         assert word in lines[1]
-    quick(verbose=1, max_iter="auto", max_time=0.5).fit(digits[0])
+    stop = EarlyStopping(
+        "train_loss", patience=1, threshold=100, threshold_mode="abs", sink=len
+    )
+    quick(verbose=1, max_iter="auto", max_time=1e3, callbacks=[stop]).fit(digits[0])
     assert capsys.readouterr().out.startswith("epoch 1  loss ")
 
 
 # Ctrl-C
 
 
-def interrupted(batch, generator):
-    """Make no view, but press Ctrl-C in the seventh call."""
-    interrupted.calls += 1
-    if interrupted.calls == 7:
-        signal.raise_signal(signal.SIGINT)
-    return batch
+class Press(Callback):
+    """Presses Ctrl-C at the end of an epoch of the fit, or in one of its batches."""
+
+    def __init__(self, epoch=0, batch=0):
+        self.epoch = epoch
+        self.batch = batch
+
+    def on_epoch_end(self, net, **_):
+        if len(net.history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_batch_end(self, net, **_):
+        if net.n_steps == self.batch:
+            signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_keeps_the_model_of_the_epochs_done(digits):
-    X = digits[0][:100]  # one batch an epoch, two views; one call to check the callable
-    interrupted.calls = 0
-    estimator = quick(max_iter=50, augment=interrupted)
+class PressInItsEpoch:
+    """A callback of scikit-learn that presses Ctrl-C."""
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            signal.raise_signal(signal.SIGINT)
+
+    def teardown(self, estimator, context):
+        pass
+
+
+def test_ctrl_c_keeps_the_model_of_the_last_step(digits):
+    X = digits[0][:100]  # one batch an epoch
+    estimator = quick(max_iter=50, callbacks=[Press(epoch=2)])
     with pytest.warns(
-        UserWarning, match=r"Ctrl-C ended the training after epoch 2 of 50"
+        UserWarning, match=r"Ctrl-C ended the training after 2 of 50 epochs and 2 steps"
     ):
         estimator.fit(X)
     assert estimator.n_iter_ == len(estimator.history_) == 2
     assert np.isfinite(estimator.transform(X)).all()
 
 
-def test_a_second_ctrl_c_within_two_seconds_is_raised(digits, monkeypatch):
+def test_ctrl_c_within_a_callback_is_no_stop_of_the_callback(digits):
     X = digits[0][:100]
-    first, second = (
-        quick(max_iter=50, augment=interrupted),
-        quick(max_iter=50, augment=interrupted),
-    )
-    interrupted.calls = 0
+    estimator = quick(max_iter=50).set_callbacks(PressInItsEpoch())
+    with pytest.warns(UserWarning, match="Ctrl-C ended the training after 1 of 50"):
+        estimator.fit(X)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X)
+
+
+def test_ctrl_c_before_the_first_step_is_raised(digits):
+    estimator = quick(callbacks=[Press(batch=0)])
+    estimator.callbacks[0].on_train_begin = lambda net, **_: signal.raise_signal(2)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(digits[0])
+    with pytest.raises(NotFittedError):
+        estimator.transform(digits[0])
+
+
+def test_ctrl_c_in_a_partial_fit_counts_its_own_steps(digits):
+    X = digits[0]
+    estimator = DeepInfomaxTransformer(8, random_state=0).partial_fit(X).partial_fit(X)
+    estimator.set_params(callbacks=[Press(batch=5)])
+    with pytest.warns(UserWarning, match="after 0 of 1 epochs and 1 steps"):
+        estimator.partial_fit(X)
+
+
+def test_a_second_ctrl_c_within_two_seconds_is_raised(digits, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(_interrupts.time, "monotonic", lambda: now[0])
+    X = digits[0][:100]
+    first, second = (quick(max_iter=9, callbacks=[Press(batch=2)]) for _ in range(2))
     with pytest.warns(UserWarning, match="Ctrl-C"):
         first.fit(X)
-    interrupted.calls = 0
+    now[0] += 1.9
     with pytest.raises(KeyboardInterrupt):
         second.fit(X)
     with pytest.raises(NotFittedError):
         second.transform(X)
-    interrupted.calls = 0
-    monkeypatch.setattr(_net, "_last_interrupt", time.monotonic() - 2.1)
+    now[0] += 2.1
     with pytest.warns(UserWarning, match="Ctrl-C"):
         second.fit(X)
+
+
+def test_the_handler_of_ctrl_c_is_given_back(digits):
+    quick().fit(digits[0][:20])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(ValueError, match="diverged"):
+        quick(learning_rate=1e12).fit(digits[0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# What is left of a fit, and of one that fails
+
+
+small = functools.partial(ConvEncoder, n_hidden=16)
+
+
+@pytest.mark.parametrize("encoder", [small, "auto"], ids=["own", "ours"])
+def test_a_callback_may_load_copy_and_fit_while_a_net_is_trained(encoder, digits):
+    X, y = digits
+
+    class Meddle(Callback):
+        def on_epoch_end(self, net, **_):
+            quick(encoder=encoder).fit(X[:20])
+
+    probing = ProbingCallback(X, y, every=1)
+    estimator = quick(encoder=encoder, callbacks=[Meddle()]).set_callbacks(probing)
+    estimator.fit(X)
+    assert [row["epoch"] for row in probing.history_] == [1, 2]
+
+
+def test_a_copy_is_a_snapshot_that_builds_nothing(digits, monkeypatch):
+    X = digits[0]
+    estimator = DeepInfomaxTransformer(8, random_state=0).partial_fit(X)
+    monkeypatch.setattr("sk_dim._design.Design.build", None)
+    copied = copy.copy(estimator)
+    before = estimator.transform(X)
+    estimator.partial_fit(X)
+    np.testing.assert_array_equal(copied.transform(X), before)
+    assert (copied.n_iter_, estimator.n_iter_) == (1, 2)
+    # Moments and generators go with it.
+    copied.partial_fit(X)
+    np.testing.assert_array_equal(copied.transform(X), estimator.transform(X))
+
+
+class Weighed(np.ndarray):
+    """An array that a weak reference can be made to."""
+
+
+def test_a_fit_keeps_neither_the_data_nor_itself_alive(digits):
+    X = digits[0].copy().view(Weighed)
+    estimator = quick(verbose=0, callbacks=[Count()]).set_callbacks(
+        ProbingCallback(digits[0], digits[1], every=9)
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        estimator.fit(X)
+        data, itself = weakref.ref(X), weakref.ref(estimator)
+        del X
+        assert data() is None
+        del estimator
+        assert itself() is None
+    finally:
+        gc.enable()
+
+
+def test_gradients_and_moments_are_freed_after_a_fit_that_does_not_go_on(digits):
+    net = quick(prior_weight=0.1).fit(digits[0]).net_
+    assert not net.optimizer_.state
+    assert not net.adversary_optimizer_.state
+    assert all(p.grad is None for p in net.module_.parameters())
+    assert quick(warm_start=True).fit(digits[0]).net_.optimizer_.state
+
+
+class BreaksOff(Callback):
+    """Raises an error at the end of the first epoch."""
+
+    def on_epoch_end(self, net, **_):
+        raise OSError("disk full")
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ({"callbacks": [BreaksOff()]}, "disk full"),
+        ({"learning_rate": 1e12}, "diverged"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"output_layer": "nose"}, "output_layer"),
+        ({"bound": "best"}, "bound"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(params, error, digits):
+    X = digits[0]
+    fresh = quick(**params)
+    with pytest.raises((ValueError, OSError), match=error):
+        fresh.fit(X)
+    with pytest.raises(NotFittedError):
+        fresh.transform(X)
+    assert not [name for name in vars(fresh) if name.endswith("_")]
+    rows = X.reshape(len(X), -1)[:, :60]
+    for warm_start in (False, True):
+        estimator = quick(warm_start=warm_start).fit(X)
+        Z = estimator.transform(X)
+        with pytest.raises((ValueError, OSError), match=error):
+            estimator.set_params(**params).fit(X if warm_start else rows)
+        estimator.set_params(**quick().get_params())
+        np.testing.assert_array_equal(estimator.transform(X), Z)
+        assert estimator.n_features_in_ == 64
+
+
+@pytest.mark.parametrize("bad", ["values", "callback"])
+def test_a_chunk_that_fails_leaves_the_model_of_the_chunks_before(bad, digits):
+    X = digits[0]
+    estimator = DeepInfomaxTransformer(8, random_state=0).partial_fit(X)
+    again = copy.copy(estimator)
+    chunk = X.copy()
+    if bad == "values":
+        chunk[0, 0, 0] = 1e200
+    else:
+        estimator.set_params(callbacks=[BreaksOff()])
+    with pytest.raises((ValueError, OSError)):
+        estimator.partial_fit(chunk)
+    estimator.set_params(callbacks=None).partial_fit(X)
+    np.testing.assert_array_equal(
+        estimator.transform(X), again.partial_fit(X).transform(X)
+    )
+
+
+def test_the_last_chunk_of_a_stream_may_be_one_row(digits):
+    estimator = DeepInfomaxTransformer(8, random_state=0).partial_fit(digits[0])
+    Z = estimator.transform(digits[0])
+    with pytest.warns(UserWarning, match="a chunk of one row was left out"):
+        estimator.partial_fit(digits[0][:1])
+    np.testing.assert_array_equal(estimator.transform(digits[0]), Z)
+    with pytest.raises(ValueError, match="1 sample"):
+        DeepInfomaxTransformer().partial_fit(digits[0][:1])
+
+
+def test_weights_that_the_last_step_makes_infinite_are_found(digits):
+    with pytest.raises(ValueError, match="diverged in epoch 1: weights"):
+        quick(max_iter=1, learning_rate=1e38, batch_size=300).fit(digits[0])
+
+
+def test_a_loss_that_is_not_finite_ends_the_epoch_at_once(digits):
+    steps = []
+
+    class CountSteps(Callback):
+        def on_batch_begin(self, net, **_):
+            steps.append(net.n_steps)
+
+    def bad(positive, negative):
+        return positive.mean() * float("nan" if len(steps) == 2 else "1")
+
+    with pytest.raises(ValueError, match="diverged in epoch 1: the local"):
+        quick(bound=bad, batch_size=10, callbacks=[CountSteps()]).fit(digits[0])
+    assert steps == [0, 1]
+
+
+class WithDropout(torch.nn.Module):
+    """An encoder that draws from torch's global generator, and notes what it drew."""
+
+    drawn: ClassVar[list] = []
+
+    def __init__(self, shape, n_components):
+        super().__init__()
+        self.encoder = ConvEncoder(shape, n_components)
+
+    def forward(self, batch):
+        if self.training:
+            self.drawn.append(float(torch.rand(())))
+        return self.encoder(batch)
+
+
+def test_own_parts_draw_other_numbers_in_every_partial_fit(digits):
+    WithDropout.drawn.clear()
+    estimator = DeepInfomaxTransformer(8, encoder=WithDropout, random_state=0)
+    for _ in range(3):
+        estimator.partial_fit(digits[0])
+    assert len(set(WithDropout.drawn)) == len(WithDropout.drawn)
+
+
+def test_held_out_rows_are_the_same_whenever_the_training_goes_on(digits):
+    held_out = []
+
+    class Note(Callback):
+        def on_batch_end(self, net, batch, training, **_):
+            if not training:
+                held_out.append({row.tobytes() for row in batch.numpy()})
+
+    estimator = quick(warm_start=True, validation_fraction=0.3, callbacks=[Note()])
+    estimator.fit(digits[0]).fit(digits[0])
+    assert all(rows == held_out[0] for rows in held_out)
+
+
+def test_clipping_gradients_leaves_those_of_the_adversary_alone(digits):
+    names = []
+
+    class NoteNames(Callback):
+        def on_grad_computed(self, net, named_parameters, **_):
+            names.extend(name for name, _ in named_parameters)
+
+    quick(prior_weight=0.1, max_iter=1, callbacks=[NoteNames()]).fit(digits[0])
+    assert names
+    assert not [name for name in names if "discriminator" in name]
+
+
+def test_a_plain_tuple_is_as_good_as_features(digits):
+    def plain(shape, n_components):
+        class Plain(ConvEncoder):
+            def forward(self, batch):
+                return tuple(super().forward(batch))[:4]
+
+        return Plain(shape, n_components)
+
+    X = digits[0]
+    for augment in (None, "auto"):
+        ours = quick(encoder=ConvEncoder, augment=augment).fit(X)
+        theirs = quick(encoder=plain, augment=augment).fit(X)
+        np.testing.assert_array_equal(theirs.transform(X), ours.transform(X))
+        assert theirs.score(X) == ours.score(X)
+
+
+# Time
+
+
+def test_the_clock_of_max_time_starts_at_the_first_step(digits, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    learn = ConvEncoder.__init__
+
+    def slow(self, *args, **kwargs):
+        now[0] += 1000.0
+        learn(self, *args, **kwargs)
+
+    monkeypatch.setattr(ConvEncoder, "__init__", slow)
+
+    class Tick(Callback):
+        def on_batch_end(self, net, **_):
+            now[0] += 1.0
+
+    estimator = quick(max_iter="auto", max_time=40.0, callbacks=[Tick()])
+    assert estimator.fit(digits[0]).net_.n_steps == 40
+    with pytest.warns(UserWarning, match="max_time=2.0 s was over after 2 steps"):
+        estimator.set_params(max_time=2.0).fit(digits[0])
 
 
 # Precision
@@ -207,18 +514,6 @@ def test_every_term_can_be_trained_in_bfloat16(digits, params):
 
 
 def _has_no_bfloat16(estimator):
-    from sk_dim._validation import choose_device, has_bfloat16
+    from sk_dim._devices import choose_device, has_bfloat16
 
     return not has_bfloat16(choose_device(estimator.device))
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_fit_on_cuda_learns_the_same(digits):
-    X = digits[0]
-    on_gpu = quick(max_iter=5, device="cuda", precision="float32").fit(X)
-    on_cpu = quick(max_iter=5, device="cpu", precision="float32").fit(X)
-    assert on_gpu.device_.type == "cuda"
-    assert on_gpu.history_[-1]["local"] == pytest.approx(
-        on_cpu.history_[-1]["local"], abs=0.1
-    )

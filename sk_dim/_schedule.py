@@ -1,0 +1,64 @@
+"""The learning rate from the progress of a training, and how many epochs it takes.
+
+This module imports nothing of its own package.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+WARM_UP = 0.1  # share of the training in which the learning rate rises
+AUTO_EPOCHS_AT_1000 = 35  # epochs of max_iter="auto" for a thousand rows
+
+
+def auto_epochs(n_rows: int) -> int:
+    """Epochs for so many rows: ten times the rows get a third of the epochs."""
+    return int(np.clip(round(AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5), 1, 60))
+
+
+@dataclass
+class Schedule:
+    """Learning rate from the progress of a fit: linear warm-up, then linear to zero.
+
+    Parameters
+    ----------
+    peak : float
+        Highest rate, and the constant one where nothing limits the training.
+    n_steps : int, default=None
+        Steps in all.
+    seconds : float, default=None
+        Time in all, from `start`; whichever of the two is nearer to its end counts.
+    start : float
+        Of the clock `time.monotonic`.
+    first_step : int
+        Number of the first step; not 0 where an earlier training goes on.
+    """
+
+    peak: float
+    n_steps: int | None = None
+    seconds: float | None = None
+    start: float = 0.0
+    first_step: int = 0
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether it is the time that is over."""
+        spent = time.monotonic() - self.start
+        return self.seconds is not None and spent >= self.seconds
+
+    def progress(self, step: float) -> float:
+        """How much of the training is done, 0 to 1."""
+        done = 0.0
+        if self.n_steps is not None:
+            done = (step - self.first_step) / self.n_steps
+        if self.seconds is not None:
+            done = max(done, (time.monotonic() - self.start) / self.seconds)
+        return min(done, 1.0)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the step with this number."""
+        if self.n_steps is None and self.seconds is None:
+            return self.peak
+        done = self.progress(step + 0.5)  # the middle of the step: no rate is zero
+        return self.peak * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
