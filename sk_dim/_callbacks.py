@@ -96,10 +96,16 @@ class EpochTasks(Callback):
     def on_epoch_end(self, net: NeuralNet, *_: Any, **__: Any) -> None:
         """Close the subtask, and stop if a callback asks for it."""
         is_over = self.epoch_.call_on_fit_task_end(
-            estimator=self.estimator, X=self.X, reconstruction_attributes=dict
+            estimator=self.estimator,
+            X=self.X,
+            reconstruction_attributes=self._snapshot,
         )
         if is_over:
             raise KeyboardInterrupt
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Return what has been learnt so far, for a callback that asks for it."""
+        return {"model_": self.estimator.model_.copy()}
 
 
 OURS = (EpochReport, StopAtTimeLimit, EpochTasks)

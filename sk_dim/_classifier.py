@@ -24,6 +24,7 @@ from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._devices import seeded
 from sk_dim._fine_tuning import FineTuner, Recipe
 from sk_dim._labels import encode_labels, hold_out, select_labelled
+from sk_dim._model import prepare, rows_like
 from sk_dim._probes import fit_probe
 from sk_dim._validation import check_integer, check_name, check_real
 
@@ -237,12 +238,11 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         if self.fine_tune == "head":
             coef, intercept = _fit_head(encoder, X, codes, weights)
         else:
-            rows = encoder._check_rows(X, n_min=2).to(encoder.device_)
-            tuner = FineTuner(
-                encoder.net_, rows, codes, recipe, weights, held_out, seed
-            )
+            model = encoder.model_
+            rows = rows_like(encoder, X, model.fmt, n_min=2).to(model.device)
+            tuner = FineTuner(model.net, rows, codes, recipe, weights, held_out, seed)
             # Parts of the user may draw from torch's global generator (dropout, say).
-            is_ours = encoder.net_.is_ours
+            is_ours = model.net.is_ours
             with nullcontext() if is_ours else seeded(seed, encoder.device_):
                 tuner.run(self.verbose)
             history = tuner.history
@@ -417,7 +417,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 "not, a FrozenEstimator of a fitted one, or None. Features of other "
                 "transformers can go into any classifier by a pipeline."
             )
-        if self.pretrain and (is_frozen or hasattr(given, "net_")):
+        if self.pretrain and (is_frozen or hasattr(given, "model_")):
             check_is_fitted(given)
             encoder = copy.deepcopy(given)
         else:
@@ -428,8 +428,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         encoder.set_params(output_layer="global").set_output(transform="default")
         if not self.pretrain:
             encoder.set_params(validation_fraction=0.0)
-            encoder._prepare(X, is_new=True)
-        elif not hasattr(encoder, "net_"):
+            _, encoder.model_ = prepare(encoder, X)
+        elif not hasattr(encoder, "model_"):
             encoder.fit(X)
         return encoder
 

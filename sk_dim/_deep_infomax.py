@@ -1,145 +1,169 @@
 """DeepInfomaxTransformer: learn features without labels, behind scikit-learn's API."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.callback import with_callbacks
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sk_dim._batches import SliceLoader
+from sk_dim._callbacks import EpochReport, EpochTasks, copy_callbacks
 from sk_dim._features import Features
-from sk_dim._net_holder import NetHolder
+from sk_dim._inputs import Rows
+from sk_dim._model import prepare, resume, rows_like
+from sk_dim._net import InfomaxNet
 from sk_dim._schedule import auto_epochs
-from sk_dim._validation import check_integer, check_layer, check_real, warn
+from sk_dim._validation import check_layer, warn
 from sk_dim.objective import Objective
 
 N_CANDIDATES = 256
 
 
 class DeepInfomaxTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetHolder
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Learn features of images, series or tables without labels, by Deep InfoMax.
 
-    For many samples and few labels: the features, learnt from all rows, let a linear
-    model do with several times fewer labelled ones than raw values need.
+    For many samples and few labels: a linear model on the features, which are learnt
+    from all rows, needs several times fewer labels than one on raw values.
 
-    An encoder makes of each sample a map of *local* features and one vector of *global*
-    features. It is trained together with critics so that the global features tell as
-    much as possible about every part of the sample: the mutual information of local and
-    global features, bounded from below, is maximised. Training takes time in proportion
-    to rows, epochs and pixels; `transform` takes one pass.
+    An encoder maps each sample to *local* features, one vector for each location, and
+    to one vector of *global* features. Encoder and critics are trained together to
+    maximise a lower bound on the mutual information between the two. Training time
+    grows linearly with rows, epochs and pixels; `transform` takes one pass.
 
     Parameters
     ----------
     n_components : int, default=None
-        Size of the global features, which are what `transform` returns by default. None
-        takes all that the encoder has: "patch" 2,304 for most sizes of images and up
-        to 1,280 for series, other encoders 1,024.
+        Number of global features, the columns that `transform` returns by default. If
+        None, the encoder's full width: 2,304 for "patch" on most image sizes, at most
+        1,280 on series, and 1,024 for the other encoders.
     input_type : {"auto", "table", "image", "series"}, default="auto"
-        What a sample is. "auto" takes X of two axes without `input_shape` for a table,
-        of four axes for images, of three axes for grey images where both sides are at
-        least 8 and neither is over 4 times the other. Series are never guessed.
+        What a sample is. "auto" reads X with two axes as a table (unless `input_shape`
+        is given), with four axes as images, and with three axes as grey images if both
+        sides are at least 8 and neither is more than 4 times the other. Series are
+        never guessed.
     input_shape : tuple of int, default=None
-        Shape of a sample behind flattened rows: ``(H, W)``, ``(C, H, W)`` or
+        Shape of a sample if X holds flattened rows: ``(H, W)``, ``(C, H, W)`` or
         ``(H, W, C)`` for images, ``(C, L)`` for series.
     data_format : {"auto", "channels_first", "channels_last"}, default="auto"
-        Where the channels are. "auto" decides only where exactly one of the first and
-        the last axis can hold them, being of size 1 to 4.
+        Which axis holds the channels. "auto" takes the first or the last axis if only
+        one of them has size 1 to 4, and asks otherwise; of a series it takes the first
+        axis unless that is the longer one.
     encoder : {"auto", "patch", "conv", "mlp"} or callable, default="auto"
-        "auto" takes "patch", whose first layer is learnt from patches of the samples,
-        where all sides are at least 16, "conv", after the paper's nets, for smaller
-        images and shorter series, and "mlp" for tables. Or
-        ``encoder(input_shape, n_components) -> nn.Module`` whose forward returns
-        :class:`sk_dim.encoders.Features`. A lambda works, but cannot be pickled.
+        "patch" learns its first layer by clustering patches of the samples, "conv" is
+        a convolutional net like the paper's, "mlp" is for tables. "auto" takes "patch"
+        if all sides are at least 16, "conv" for smaller images and series, and "mlp"
+        for tables. A callable ``encoder(input_shape, n_components) -> nn.Module`` must
+        return a module whose forward returns :class:`sk_dim.encoders.Features`. A
+        lambda works, but cannot be pickled.
     output_layer : {"global", "hidden", "conv", "local"}, default="global"
-        What `transform` returns, maps flattened in C order. Read when `transform` is
-        called, so that ``set_params(output_layer=...)`` needs no new fit.
+        Layer of the encoder that `transform` returns; maps are flattened in C order.
+        It takes effect without a new `fit`: ``set_params(output_layer="conv")``.
     bound : str or callable, default="infonce"
         Lower bound on mutual information: "infonce", "jsd", "donsker_varadhan" or
         "nwj", see :mod:`sk_dim.bounds`, or ``bound(positive, negative) -> Tensor`` in
         nats.
     critic : {"dot", "concat"} or callable, default="dot"
-        Encode-and-dot-product or concat-and-convolve, see :mod:`sk_dim.critics`, or
-        ``critic(n_local_channels, n_components) -> nn.Module``. Settings of a critic
-        are made with ``functools.partial(DotCritic, n_units=256)``.
+        Function that scores pairs of local and global features: "dot" is the paper's
+        encode-and-dot-product, "concat" its concat-and-convolve, see
+        :mod:`sk_dim.critics`. Or ``critic(n_local_channels, n_components) ->
+        nn.Module``; ``functools.partial(DotCritic, n_units=256)`` changes a setting.
     local_weight : float, default=1.0
-        Weight :math:`\beta` of the local term, between the global features and those
-        of each location.
+        Weight :math:`\beta` of the local term: the bound between the global features
+        and the local features of each location.
     global_weight : float, default=2.0
-        Weight :math:`\alpha` of the global term, between the global features and the
-        whole sample, or with two views between the global features of the two.
+        Weight :math:`\alpha` of the global term: with two views of each sample, the
+        bound between the global features of the two; with one view, between the global
+        features and the whole map.
     prior_weight : float, default=0.0
-        Weight :math:`\gamma` of the prior term; with ``prior="noise"`` the standard
+        Weight :math:`\gamma` of the prior term. If ``prior="noise"``, the standard
         deviation of the noise in units of that of the features.
     prior : {"uniform", "normal", "noise"}, default="uniform"
-        Distribution that the global features are brought to, see :mod:`sk_dim.priors`.
+        Distribution that the prior term drives the global features to, see
+        :mod:`sk_dim.priors`.
     augment : str, tuple of str, None or callable, default="auto"
-        How the two views of each sample are made: "auto", or one or several of "crop",
-        "flip", "color", "noise", "corrupt" and "natural", see
-        :mod:`sk_dim.augmentations`.
-        "auto" is ``("crop", "noise")`` for images and series, which keeps colour and
-        what is left and right, or the direction of time, and of the phase of a series a
-        little less than raw values do; and "corrupt" for tables, which forgets what
-        only one column tells of. "natural" is crop, flip and color, for photographs: it
-        forgets what is left and right and where, and the "patch" encoder then gives
-        mirror images equal features, for which it takes four passes in `transform` in
-        place of two. None is the paper's form with one view; a callable is
-        ``augment(batch, generator) -> batch``.
+        Random changes that make two views of each sample. What differs between the
+        views is not kept in the features, so choose changes that do not matter for
+        your labels: "crop", "flip", "color", "noise", "corrupt" or "natural", or a
+        tuple of them, see :mod:`sk_dim.augmentations`.
+
+        - "auto" is ``("crop", "noise")`` for images and series: it keeps colour, left
+          and right, and the direction of time; it blurs the phase of a series slightly.
+          For tables it is "corrupt", which keeps what columns have in common.
+        - "natural" is crop, flip and color, for photographs. Left, right and position
+          are forgotten. The "patch" encoder then averages over mirror images, so
+          `transform` takes four passes instead of two.
+        - None trains on one view, as in the paper.
+        - A callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" takes fewer the more rows there are.
+        Number of epochs. "auto" takes 35 for 1,000 rows, and a third of that for ten
+        times the rows.
     max_time : float, default=None
-        Seconds to train, the learning rate annealed to them. With an integer
-        `max_iter`, whichever ends first.
+        Seconds of training, counted from its first step; the learning rate is annealed
+        to them. If `max_iter` is an integer, training ends at whichever comes first.
     batch_size : int, default=128
-        Rows a step, give or take a half: an epoch is cut into equal batches.
+        Target batch size. An epoch is cut into equal batches of 0.75 to 1.5 times as
+        many rows.
     learning_rate : float, default=3e-3
-        Highest rate of AdamW, reached after a tenth of the training.
+        Peak learning rate of AdamW, reached after a tenth of the training.
     validation_fraction : float, default=0.0
-        Share of the rows held out, whose terms go into `history_`.
+        Fraction of the rows held out. Their terms are in `history_`.
     callbacks : list of skorch.callbacks.Callback, default=None
-        Copied for each fit. These are skorch's; scikit-learn's own, such as
-        ``sklearn.callback.ProgressBar``, come through `set_callbacks`.
+        Callbacks of skorch, copied for each fit. Those of scikit-learn, such as
+        ``sklearn.callback.ProgressBar``, are given to `set_callbacks`.
     device : str or torch.device, default="auto"
-        "auto" takes CUDA before MPS before the CPU.
+        Where to compute. "auto" prefers CUDA to MPS to the CPU.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of training; "auto" takes bfloat16 where the hardware multiplies it.
+        Precision of training. "auto" is bfloat16 if the hardware multiplies it.
         `transform` always computes in float32.
     warm_start : bool, default=False
-        Whether another `fit` goes on from the net of the last one.
+        If True, `fit` continues from the net of the last fit.
     random_state : int, RandomState instance or None, default=None
-        Seeds weights, batches, views and noise. The same integer gives the same bits on
-        the same machine with the same number of threads, unless `max_time` is set.
+        Seed of weights, batches, views and noise. On CPUs the same integer gives the
+        same bits on the same machine with the same number of threads, unless
+        `max_time` is set; on CUDA devices only under
+        ``torch.use_deterministic_algorithms(True)``.
     verbose : int, default=0
-        1 prints a line an epoch with the terms, the throughput and the time left.
+        If 1, print a line per epoch with terms, throughput and time left.
 
     Attributes
     ----------
+    model_ : Model
+        What was learnt, in one object: format of the samples, scaling and net.
     net_ : skorch.NeuralNet
-        The net that trained encoder and critics.
+        Net that trained encoder and critics.
     encoder_ : torch.nn.Module
-        The trained encoder: scaled batch to Features.
+        Trained encoder, from a scaled batch to Features.
     history_ : list of dict
-        One dict an epoch, with the keys "epoch", "loss", "local", "global", "prior",
-        "valid_loss", "valid_local", "valid_global" (all in nats, nan for what is not
-        trained), "learning_rate", "seconds" and "samples_per_second".
+        One dict per epoch, with the keys "epoch", "loss", "local", "global", "prior",
+        "valid_loss", "valid_local", "valid_global" (in nats; nan for terms that are
+        not trained), "learning_rate", "seconds" and "samples_per_second". Terms of
+        held-out rows are those of the encoder as `transform` uses it.
     n_iter_ : int
-        Epochs trained.
+        Number of complete epochs.
     input_shape_ : tuple of int
         Shape of a sample, channels first.
     n_features_in_ : int
-        Product of `input_shape_`. Flattened rows of so many values are accepted.
+        Number of values of a sample. Flattened rows of as many values are accepted.
     feature_names_in_ : ndarray of shape (n_features,)
-        Names of the columns, where X has names that are all strings.
+        Column names, if X has names that are all strings.
     device_ : torch.device
-        Where the net is.
+        Device of the net.
     precision_ : str
-        "float32" or "bfloat16", what training used.
+        Precision that training used, "float32" or "bfloat16".
 
     See Also
     --------
@@ -149,10 +173,10 @@ class DeepInfomaxTransformer(
     Notes
     -----
     `y` is ignored everywhere, so a pipeline cannot make the features supervised by
-    accident. A bound on mutual information is not a measure of quality: a higher
-    `score` need not mean better features; judge them by what is built on them.
+    accident. A bound on mutual information does not measure quality: a higher `score`
+    need not mean better features. Judge features by the models built on them.
 
-    Ctrl-C ends the training and keeps the model of the epochs done, with a warning; a
+    Ctrl-C ends the training with a warning and keeps the model of the last step; a
     second one within two seconds is raised.
 
     References
@@ -247,21 +271,25 @@ class DeepInfomaxTransformer(
 
         Raises
         ------
-        ValueError
-            Where X or a parameter cannot be used, before the first epoch; where the
-            training diverges, after which the estimator is not fitted.
+        ValueError or TypeError
+            If X or a parameter cannot be used, before the first epoch, or if the
+            training diverges. The estimator is then as it was before the call.
         """
-        n_epochs = None
-        if not (isinstance(self.max_iter, str) and self.max_iter == "auto"):
-            n_epochs = check_integer("max_iter", self.max_iter, 1)
-        if self.max_time is not None:
-            check_real("max_time", self.max_time, exclusive=True)
-        is_new = not (self.warm_start and hasattr(self, "net_"))
-        with self._unchanged_if_it_fails(is_new=is_new):
-            rows = self._prepare(X, is_new=is_new)
-            if n_epochs is None and self.max_time is None:
-                n_epochs = auto_epochs(len(rows))
-            self._train(rows, X, n_epochs, is_partial=False)
+        goes_on = self.warm_start and hasattr(self, "model_")
+        with self._unchanged_if_it_fails(goes_on):
+            rows = resume(self, X) if goes_on else self._check_and_build(X)
+            n_epochs = self._n_epochs(len(rows))
+            context = self._init_callback_context(max_subtasks=n_epochs)
+            context.call_on_fit_task_begin(estimator=self, X=X)
+            self._train(
+                rows,
+                n_epochs,
+                tasks=[EpochTasks(self, context, X)],
+                max_time=self.max_time,
+                is_annealed=True,
+                keeps_moments=self.warm_start,
+            )
+            context.call_on_fit_task_end(estimator=self, X=X)
         return self
 
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -274,25 +302,33 @@ class DeepInfomaxTransformer(
         Parameters
         ----------
         X : array-like of shape (n, ...)
-            As in `fit`; at least 2 samples.
+            As in `fit`; at least 2 samples. A single one is left out with a warning,
+            unless the call is the first.
         y : None
             Ignored.
 
         Returns
         -------
         DeepInfomaxTransformer
+
+        Raises
+        ------
+        ValueError or TypeError
+            As in `fit`.
         """
-        is_new = not hasattr(self, "net_")
-        if not is_new and _num_samples(X) == 1 and len(self._check_rows(X)) == 1:
+        goes_on = hasattr(self, "model_")
+        if goes_on and _num_samples(X) == 1:
+            self._rows(X)
             warn(
                 "a chunk of one row was left out, since it has no other to be told "
                 "from; join it to the next chunk."
             )
             return self
-        with self._unchanged_if_it_fails(is_new=is_new):
-            rows = self._prepare(X, is_new=is_new)
-            self._can_resume = True
-            self._train(rows, X, 1, is_partial=True)
+        with self._unchanged_if_it_fails(goes_on):
+            rows = resume(self, X) if goes_on else self._check_and_build(X)
+            self._train(
+                rows, 1, tasks=[], max_time=None, is_annealed=False, keeps_moments=True
+            )
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -311,12 +347,12 @@ class DeepInfomaxTransformer(
         Raises
         ------
         ValueError
-            Where samples have another shape than in `fit`, or the encoder lacks the
+            If samples have another shape than in `fit`, or the encoder lacks the
             layer.
         """
-        rows = self._check_rows(X)
+        rows = self._rows(X)
         layer = self._layer
-        return self._collect(
+        return self.model_.encode(
             rows, lambda features: {layer: features.layers()[layer].flatten(1)}
         )[layer]
 
@@ -332,14 +368,15 @@ class DeepInfomaxTransformer(
         -------
         dict of ndarray of shape (n, ...), float32
             Under "global" (n, n_components) and "local" (n, c, ...), and "hidden" and
-            "conv" where the encoder has them. Maps keep their axes.
+            "conv" if the encoder has them. Maps keep their axes.
         """
-        return self._collect(self._check_rows(X), Features.layers)
+        rows = self._rows(X)
+        return self.model_.encode(rows, Features.layers)
 
     def local_scores(self, X: ArrayLike) -> np.ndarray:
         """Score each location of a sample with the sample's own global features.
 
-        High scores mark the parts that the global features tell most about.
+        High scores mark the locations that the global features tell most about.
 
         Parameters
         ----------
@@ -350,10 +387,15 @@ class DeepInfomaxTransformer(
         -------
         ndarray of shape (n, n_locations), float32
             Scores of the local critic, the locations in C order.
+
+        Raises
+        ------
+        ValueError
+            If ``local_weight=0``, which trains no local critic.
         """
-        rows = self._check_rows(X)
+        rows = self._rows(X)
         objective = self._objective()
-        return self._collect(
+        return self.model_.encode(
             rows, lambda features: {"scores": objective.local_scores(features)}
         )["scores"]
 
@@ -367,7 +409,8 @@ class DeepInfomaxTransformer(
         Parameters
         ----------
         X : array-like of shape (n, ...)
-            At least 2 samples; with fewer than 256 they are candidates several times.
+            At least 2 samples. With fewer than 256 samples, each counts more than once
+            as a candidate.
         y : None
             Ignored.
 
@@ -375,19 +418,133 @@ class DeepInfomaxTransformer(
         -------
         float
             In nats, at most log 256, about 5.55.
+
+        Raises
+        ------
+        ValueError
+            If ``local_weight=0``, which trains no local critic.
         """
-        rows = self._check_rows(X, n_min=2)
-        objective = self._objective()
-        # Shuffled, so that sorted rows have other candidates than their neighbours.
-        loader = SliceLoader(rows, N_CANDIDATES, torch.Generator().manual_seed(0))
-        with torch.inference_mode():
-            bounds = [
-                objective.candidate_bound(
-                    self.net_.evaluation_step(batch), N_CANDIDATES
-                )
-                for batch in loader
-            ]
-        return float(torch.cat(bounds).double().mean())
+        rows = self._rows(X, n_min=2)
+        self._objective()
+        return float(self.model_.candidate_bounds(rows, N_CANDIDATES).mean())
+
+    # What is read off the model
+
+    @property
+    def net_(self) -> InfomaxNet:
+        """Net that trained encoder and critics."""
+        return self.model_.net
+
+    @property
+    def encoder_(self) -> torch.nn.Module:
+        """Trained encoder."""
+        return self.model_.encoder
+
+    @property
+    def history_(self) -> list[dict[str, float]]:
+        """One dict per epoch."""
+        return self.model_.history
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of complete epochs."""
+        return len(self.model_.history)
+
+    @property
+    def input_shape_(self) -> tuple[int, ...]:
+        """Shape of a sample, channels first."""
+        return self.model_.fmt.shape
+
+    @property
+    def device_(self) -> torch.device:
+        """Device of the net."""
+        return self.model_.device
+
+    @property
+    def precision_(self) -> str:
+        """Precision that training used."""
+        return self.model_.net.precision
+
+    # The way of the rows
+
+    def _rows(self, X: ArrayLike, n_min: int = 1) -> Rows:
+        """Check X against what fit saw."""
+        check_is_fitted(self)
+        return rows_like(self, X, self.model_.fmt, n_min)
+
+    def _check_and_build(self, X: ArrayLike) -> Rows:
+        """Check all that is given, and build a new model for it."""
+        self._forget()
+        rows, self.model_ = prepare(self, X)
+        return rows
+
+    def _n_epochs(self, n_rows: int) -> int | None:
+        if not isinstance(self.max_iter, str):
+            return int(self.max_iter)
+        return auto_epochs(n_rows) if self.max_time is None else None
+
+    def _train(
+        self,
+        rows: Rows,
+        n_epochs: int | None,
+        *,
+        tasks: list[EpochTasks],
+        max_time: float | None,
+        is_annealed: bool,
+        keeps_moments: bool,
+    ) -> None:
+        callbacks = copy_callbacks(self.callbacks)
+        if self.verbose:
+            callbacks.append(EpochReport(n_epochs, max_time))
+        self.model_.train(
+            rows,
+            n_epochs,
+            callbacks + tasks,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            validation_fraction=self.validation_fraction,
+            max_time=max_time,
+            is_annealed=is_annealed,
+            keeps_moments=keeps_moments,
+        )
+
+    def _forget(self) -> None:
+        """Delete what a fit learnt."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+
+    @contextmanager
+    def _unchanged_if_it_fails(self, goes_on: bool) -> Iterator[None]:
+        """Leave the estimator as it was if a fit is refused or breaks off."""
+        before = {name: value for name, value in vars(self).items() if name[-1] == "_"}
+        if goes_on:
+            before["model_"] = self.model_.copy()  # training changes the net itself
+        try:
+            yield
+        except BaseException:
+            self._forget()
+            self.__dict__.update(before)
+            raise
+
+    def _objective(self) -> Objective:
+        """Return the objective, which must have a local critic."""
+        if "local" not in self.model_.objective.critics:
+            raise ValueError(
+                "local_weight=0 trained no local critic, so there are no local scores; "
+                "fit with a positive local_weight."
+            )
+        return self.model_.objective
+
+    @property
+    def _layer(self) -> str:
+        return check_layer(self.output_layer, self.model_.net.layer_shapes)
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(np.prod(self.model_.net.layer_shapes[self._layer]))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -395,19 +552,12 @@ class DeepInfomaxTransformer(
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    @property
-    def _layer(self) -> str:
-        return check_layer(self.output_layer, self.net_.layer_shapes)
-
-    @property
-    def _n_features_out(self) -> int:
-        return int(np.prod(self.net_.layer_shapes[self._layer]))
-
-    def _objective(self) -> Objective:
-        """Return the objective, which must have a local critic."""
-        if "local" not in self.net_.criterion_.critics:
-            raise ValueError(
-                "local_weight=0 trained no local critic, so there are no local scores; "
-                "fit with a positive local_weight."
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        defaults = type(self)().get_params(deep=False)
+        lacking = [name for name in defaults if name not in state]
+        if lacking:
+            warn(
+                f"this estimator was saved without {', '.join(lacking)}, by another "
+                "version of sk_dim; the defaults of this version are taken."
             )
-        return self.net_.criterion_
+        super().__setstate__({name: defaults[name] for name in lacking} | state)

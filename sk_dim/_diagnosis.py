@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_array, check_random_state
 
+from sk_dim._model import rows_like
 from sk_dim._probes import effective_rank
 
 CAP = math.log(256)  # of score, in nats
@@ -137,7 +138,9 @@ def diagnose(estimator: Any, X: Any, *, random_state: Any = None) -> Diagnosis:
 def _look(estimator: Any, X: np.ndarray, seed: int) -> Diagnosis:
     Z = estimator.transform(X).astype(float)
     spread = Z.std(axis=0)
-    views = [view.astype(float) for view in estimator._transform_views(X, seed)]
+    model = estimator.model_
+    rows = rows_like(estimator, X, model.fmt)
+    views = [view.astype(float) for view in model.encode_views(rows, seed)]
     center = np.mean(views, axis=(0, 1))
     directions = [_normalised(view - center) for view in views]
     alignment = math.nan

@@ -293,7 +293,7 @@ class InfomaxNet(NeuralNet):
             "try bound='infonce'."
         )
 
-    def set_training(
+    def configure(
         self,
         rows: Source,
         n_epochs: int | None,

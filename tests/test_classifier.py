@@ -28,6 +28,7 @@ from sk_dim._fine_tuning import (
     _erase,
 )
 from sk_dim._labels import hold_out
+from sk_dim._model import rows_like
 from sk_dim.encoders import ConvEncoder
 
 RECIPE = Recipe(
@@ -360,7 +361,8 @@ def tuner(encoder, images, codes, recipe=RECIPE, **params):
     """Build a fine-tuner on a copy of the encoder's net."""
     params = {"class_weights": None, "held_out": None, "seed": 0} | params
     own = copy.deepcopy(encoder)
-    return FineTuner(own.net_, own._check_rows(images), codes, recipe, **params)
+    rows = rows_like(own, images, own.model_.fmt)
+    return FineTuner(own.net_, rows, codes, recipe, **params)
 
 
 def test_the_head_is_a_linear_map():

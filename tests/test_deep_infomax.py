@@ -1,5 +1,6 @@
 """What the estimator promises, but for the errors (test_bad_input) and scikit-learn."""
 
+import copy
 import functools
 import math
 import pickle
@@ -15,7 +16,8 @@ import torch
 from sklearn.base import clone
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._saving import _checksum
+from sk_dim._model import Model
+from sk_dim._saving import checksum
 from sk_dim.critics import DotCritic
 from sk_dim.encoders import ConvEncoder, Features, PatchEncoder
 
@@ -275,8 +277,7 @@ def test_layers(fitted, digits):
     X = digits[0][:20]
     layers = fitted.features(X)
     assert list(layers) == ["global", "hidden", "conv", "local"]
-    estimator = clone(fitted)
-    estimator.__setstate__(fitted.__getstate__())
+    estimator = copy.deepcopy(fitted)
     for name, values in layers.items():
         Z = estimator.set_params(output_layer=name).transform(X)
         np.testing.assert_array_equal(Z, values.reshape(20, -1))
@@ -296,7 +297,7 @@ def test_features_do_not_depend_on_batch_size_or_order(fitted, digits, monkeypat
     Z = fitted.transform(X)
     order = np.random.default_rng(0).permutation(len(X))
     np.testing.assert_allclose(fitted.transform(X[order]), Z[order], atol=1e-4)
-    monkeypatch.setattr("sk_dim._net_holder.INFERENCE_BATCH_SIZE", 7)
+    monkeypatch.setattr("sk_dim._model.ENCODED_AT_ONCE", 7)
     np.testing.assert_allclose(fitted.transform(X), Z, atol=1e-4)
     np.testing.assert_allclose(fitted.transform(X[:1]), Z[:1], atol=1e-4)
 
@@ -503,11 +504,11 @@ def test_a_lambda_cannot_be_pickled_and_the_error_names_it(digits):
 def test_an_estimator_fitted_on_a_device_that_is_missing_comes_back_on_the_cpu(
     fitted, digits
 ):
-    before = fitted.__getstate__()
-    before["device_"] = torch.device("cuda")
+    state = fitted.model_.__getstate__() | {"device": "cuda:0"}
     estimator = clone(fitted)
+    estimator.model_ = Model.__new__(Model)
     with pytest.warns(UserWarning, match="will compute on the CPU"):
-        estimator.__setstate__(before)
+        estimator.model_.__setstate__(state)
     assert estimator.device_.type == "cpu"
     np.testing.assert_allclose(
         estimator.transform(digits[0]), fitted.transform(digits[0]), atol=1e-4
@@ -523,15 +524,15 @@ def test_a_file_in_which_a_byte_changed_is_refused(position, fitted):
 
 
 def test_a_state_of_another_version_is_said(fitted, digits):
-    packed = fitted.__getstate__()
-    packed["net_"]["version"] = "0.0.1"
+    state = fitted.model_.__getstate__()
+    model = Model.__new__(Model)
     with pytest.warns(UserWarning, match=r"saved by sk_dim 0\.0\.1 and is loaded by"):
-        clone(fitted).__setstate__(packed)
-    packed = fitted.__getstate__()
-    del packed["learning_rate"]
+        model.__setstate__(state | {"version": "0.0.1"})
+    before = fitted.__getstate__()
+    del before["learning_rate"]
     estimator = DeepInfomaxTransformer()
     with pytest.warns(UserWarning, match="saved without learning_rate"):
-        estimator.__setstate__(packed)
+        estimator.__setstate__(before)
     assert estimator.learning_rate == DeepInfomaxTransformer().learning_rate
     np.testing.assert_array_equal(
         estimator.transform(digits[0]), fitted.transform(digits[0])
@@ -539,14 +540,13 @@ def test_a_state_of_another_version_is_said(fitted, digits):
 
 
 def test_a_state_that_lost_a_critic_is_refused(fitted):
-    packed = fitted.__getstate__()
-    objective = packed["net_"]["objective"]
-    lost = [name for name in objective if name.startswith("critics.local")]
-    for name in lost:
+    state = fitted.model_.__getstate__()
+    objective = state["arrays"]["objective"]
+    for name in [name for name in objective if name.startswith("critics.local")]:
         del objective[name]
-    packed["net_"]["checksum"] = _checksum(packed["net_"])
+    state["checksum"] = checksum(state["arrays"], state["progress"])
     with pytest.raises(ValueError, match=r"lacks critics\.local"):
-        clone(fitted).__setstate__(packed)
+        Model.__new__(Model).__setstate__(state)
 
 
 # Own parts

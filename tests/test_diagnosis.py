@@ -8,6 +8,7 @@ import torch
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._diagnosis import _look
+from sk_dim._model import rows_like
 from sk_dim.encoders import ConvEncoder
 from sk_dim.evaluation import diagnose, effective_rank
 
@@ -53,7 +54,8 @@ def test_figures_are_what_they_say(digits, working):
 
 def test_uniformity_and_alignment_by_hand(digits, working):
     X = digits[0][:50]
-    a, b = (v.astype(float) for v in working._transform_views(X, 7))
+    rows = rows_like(working, X, working.model_.fmt)
+    a, b = (v.astype(float) for v in working.model_.encode_views(rows, 7))
     center = (a.mean(0) + b.mean(0)) / 2
     a, b = ((v - center) / np.linalg.norm(v - center, axis=1)[:, None] for v in (a, b))
     found = _look(working, X, 7)

@@ -93,7 +93,7 @@ def test_saving_between_partial_fits_changes_nothing(digits):
     X = digits[0]
     estimator = quick(encoder=ConvEncoder, prior_weight=0.1).partial_fit(X)
     loaded = pickle.loads(pickle.dumps(estimator)).partial_fit(X)
-    copied = copy.copy(estimator).partial_fit(X)
+    copied = copy.deepcopy(estimator).partial_fit(X)
     expected = estimator.partial_fit(X).transform(X)
     np.testing.assert_array_equal(loaded.transform(X), expected)
     np.testing.assert_array_equal(copied.transform(X), expected)

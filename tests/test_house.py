@@ -30,7 +30,7 @@ LAYERS = {
     "_probes": 1,
     "_label_efficiency": 2,
     "_probing": 2,
-    "_diagnosis": 2,
+    "_diagnosis": 7,
     "_formats": 1,
     "patches": 1,
     "datasets": 1,
@@ -45,10 +45,10 @@ LAYERS = {
     "_fold": 4,
     "_design": 4,
     "_mutual_information": 5,
-    "_saving": 5,
     "_dependence": 6,
-    "evaluation": 7,
-    "_net_holder": 6,
+    "evaluation": 8,
+    "_model": 6,
+    "_saving": 5,
     "_fine_tuning": 4,
     "_labels": 0,
     "_deep_infomax": 7,
@@ -85,11 +85,20 @@ def test_imports_go_down(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_files_and_functions_stay_small(path):
+    """Docstrings aside, which users read and which grow with the parameters."""
     text = path.read_text()
-    assert len(text.splitlines()) <= 450
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
+    docs = {node: doc_lines(node) for node in nodes}
+    assert len(text.splitlines()) - sum(docs.values()) <= 350
+    for node in nodes:
         if isinstance(node, ast.FunctionDef):
-            first = node.body[0]
-            doc = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
-            size = node.end_lineno - node.lineno + 1 - doc
+            size = node.end_lineno - node.lineno + 1 - docs[node]
             assert size <= 60, f"{node.name}: {size} lines"
+
+
+def doc_lines(node):
+    if ast.get_docstring(node) is None:
+        return 0
+    return node.body[0].end_lineno - node.body[0].lineno + 1

@@ -261,11 +261,11 @@ def test_a_callback_may_load_copy_and_fit_while_a_net_is_trained(encoder, digits
     assert [row["epoch"] for row in probing.history_] == [1, 2]
 
 
-def test_a_copy_is_a_snapshot_that_builds_nothing(digits, monkeypatch):
+def test_a_deep_copy_builds_nothing_and_goes_its_own_way(digits, monkeypatch):
     X = digits[0]
     estimator = DeepInfomaxTransformer(8, random_state=0).partial_fit(X)
     monkeypatch.setattr("sk_dim._design.Design.build", None)
-    copied = copy.copy(estimator)
+    copied = copy.deepcopy(estimator)
     before = estimator.transform(X)
     estimator.partial_fit(X)
     np.testing.assert_array_equal(copied.transform(X), before)
@@ -346,7 +346,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(params, error, digits):
 def test_a_chunk_that_fails_leaves_the_model_of_the_chunks_before(bad, digits):
     X = digits[0]
     estimator = DeepInfomaxTransformer(8, random_state=0).partial_fit(X)
-    again = copy.copy(estimator)
+    again = copy.deepcopy(estimator)
     chunk = X.copy()
     if bad == "values":
         chunk[0, 0, 0] = 1e200

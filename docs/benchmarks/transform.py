@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._net_holder import INFERENCE_BATCH_SIZE
+from sk_dim._model import ENCODED_AT_ONCE
 
 
 def bare(dim, X):
@@ -26,7 +26,7 @@ def bare(dim, X):
         return torch.cat(
             [
                 encoder((batch.float() - mean) / std).global_
-                for batch in torch.from_numpy(X).split(INFERENCE_BATCH_SIZE)
+                for batch in torch.from_numpy(X).split(ENCODED_AT_ONCE)
             ]
         ).numpy()
 

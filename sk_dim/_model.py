@@ -1,0 +1,356 @@
+"""Model: what an estimator of Deep InfoMax learns, in one object."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from torch import Tensor, nn
+
+from sk_dim._batches import SliceLoader, count_held_out, rows_that_fit
+from sk_dim._callbacks import copy_callbacks
+from sk_dim._design import Design, check_augment
+from sk_dim._devices import available_device, choose_device, choose_precision
+from sk_dim._features import Features
+from sk_dim._formats import InputFormat
+from sk_dim._inputs import Rows, Scaling, check_rows, read_rows
+from sk_dim._net import InfomaxNet
+from sk_dim._saving import (
+    checksum,
+    load_objective,
+    pack_progress,
+    to_arrays,
+    to_tensors,
+    unpack_progress,
+)
+from sk_dim._validation import check_integer, check_layer, check_real, warn
+from sk_dim._version import __version__
+from sk_dim.objective import Objective
+
+ENCODED_AT_ONCE = 512  # samples, fewer where they are large
+FEW_STEPS = 3  # of a training that time ends, below which it is warned
+
+
+class Model:
+    """Format, scaling, encoder and objective, with the net that trains them.
+
+    It is pickled, copied and compared by what it consists of, not as a net.
+
+    Parameters
+    ----------
+    design : Design
+        The parts that the net was built of.
+    net : InfomaxNet
+        Built by it.
+
+    Attributes
+    ----------
+    history : list of dict
+        One dict for each epoch of all trainings.
+    keeps_moments : bool
+        Whether a training may go on as if it had not stopped.
+    """
+
+    def __init__(self, design: Design, net: InfomaxNet) -> None:
+        self.design = design
+        self.net = net
+        self.history: list[dict[str, float]] = []
+        self.keeps_moments = False
+
+    @classmethod
+    def build(
+        cls, design: Design, rows: Rows, device: torch.device, precision: str, seed: int
+    ) -> Self:
+        """Build an untrained model that suits the rows, and try its parts."""
+        scaling = Scaling.learn(rows, device)
+        if design.augment is not None:
+            check_augment(design.augment, scaling(rows.take(slice(0, 8))), seed)
+        net = design.build(scaling, precision, seed)
+        if hasattr(net.module_, "learn_first"):
+            net.module_.learn_first(scaling(rows.draw(seed)), seed)
+        return cls(design, net)
+
+    @property
+    def fmt(self) -> InputFormat:
+        """What a sample is."""
+        return self.design.fmt
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Scaled batch to Features."""
+        return self.net.module_
+
+    @property
+    def objective(self) -> Objective:
+        """Critics, prior and weights."""
+        return self.net.criterion_
+
+    @property
+    def device(self) -> torch.device:
+        """Where the net is."""
+        return self.net.scaling.device
+
+    # Training
+
+    def train(
+        self,
+        rows: Rows,
+        n_epochs: int | None,
+        callbacks: list,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        validation_fraction: float,
+        max_time: float | None,
+        is_annealed: bool,
+        keeps_moments: bool,
+    ) -> None:
+        """Train on, and warn where that was not to its end or next to nothing.
+
+        Parameters
+        ----------
+        rows : Rows
+            To train on.
+        n_epochs : int or None
+            Of this training; None where only time limits it.
+        callbacks : list of skorch.callbacks.Callback
+            Told of epochs and batches.
+        batch_size, learning_rate, validation_fraction, max_time
+            Of the estimator.
+        is_annealed : bool
+            Whether the learning rate rises and falls, or is constant.
+        keeps_moments : bool
+            Whether optimisers keep what only a training that goes on needs.
+        """
+        net = self.net
+        self.keeps_moments = keeps_moments
+        net.configure(
+            rows,
+            n_epochs,
+            batch_size=batch_size,
+            validation_fraction=validation_fraction,
+            learning_rate=learning_rate,
+            seconds=max_time,
+            is_annealed=is_annealed,
+        )
+        n_before, first_step = len(net.history), net.n_steps
+        is_interrupted = net.train(rows.to(self.device), n_epochs, callbacks)
+        new = net.records(n_before, first_epoch=len(self.history) + 1)
+        self.history = self.history + new
+        n_steps = net.n_steps - first_step
+        if not keeps_moments:
+            net.forget_moments()
+        if is_interrupted:
+            of = f" of {n_epochs}" if n_epochs else ""
+            warn(
+                f"Ctrl-C ended the training after {len(new)}{of} epochs and {n_steps} "
+                "steps; the model of the last step is kept and can be used. Press "
+                "Ctrl-C twice within two seconds to end everything."
+            )
+        elif net.schedule.is_out_of_time and n_steps < FEW_STEPS:
+            warn(
+                f"max_time={max_time} s was over after {n_steps} steps of training, "
+                "which teach next to nothing; allow more time, or choose a smaller "
+                "encoder or batch_size."
+            )
+
+    # Use
+
+    def encode(
+        self, rows: Rows, compute: Callable[[Features], dict[str, Tensor]]
+    ) -> dict[str, np.ndarray]:
+        """Join what is computed of the features of every batch, by its names."""
+        # Tensors, because torch copies with all threads and numpy with one.
+        joined: dict[str, Tensor] = {}
+        start = 0
+        with torch.inference_mode():
+            for batch in SliceLoader(rows, self._n_at_once(ENCODED_AT_ONCE)):
+                part = slice(start, start + len(batch))
+                start += len(batch)
+                for name, values in compute(self.net.evaluation_step(batch)).items():
+                    if name not in joined:
+                        joined[name] = torch.empty(len(rows), *values.shape[1:])
+                    joined[name][part] = values
+        return {name: values.numpy() for name, values in joined.items()}
+
+    def encode_views(self, rows: Rows, seed: int) -> list[np.ndarray]:
+        """Global features of two views of each sample, or of itself where there is one.
+
+        Views are made as in training, and encoded in evaluation mode.
+        """
+        net = self.net
+        generator = torch.Generator(self.device).manual_seed(seed)
+        net.module_.eval()
+        with torch.inference_mode():
+            batches = [
+                [
+                    view.global_.cpu().numpy()
+                    for view in net.make_views(batch, generator)
+                ]
+                for batch in SliceLoader(rows, self._n_at_once(net.batch_size))
+            ]
+        return [np.concatenate(views) for views in zip(*batches, strict=True)]
+
+    def candidate_bounds(self, rows: Rows, n_candidates: int) -> np.ndarray:
+        """Bound the local term of each sample among `n_candidates`, in nats, (n,)."""
+        # Shuffled, so that sorted rows have other candidates than their neighbours.
+        loader = SliceLoader(rows, n_candidates, torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            bounds = [
+                self.objective.candidate_bound(
+                    self.net.evaluation_step(batch), n_candidates
+                )
+                for batch in loader
+            ]
+        return torch.cat(bounds).double().cpu().numpy()
+
+    def _n_at_once(self, most: int) -> int:
+        return rows_that_fit(self.fmt.n_features, most)
+
+    # Copies, in memory and in files
+
+    def copy(self) -> Self:
+        """Return a model of the same state that goes its own way."""
+        copied = type(self)(self.design, self.net.copy())
+        copied.history = list(self.history)
+        copied.keeps_moments = self.keeps_moments
+        return copied
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that the model knows, its tensors as numpy arrays.
+
+        Critics are kept for scores; optimisers and adversary only where the training
+        may go on as if it had not stopped.
+        """
+        net = self.net
+        objective = net.criterion_.state_dict()
+        if net.criterion_.has_adversary and not self.keeps_moments:
+            objective = {
+                k: v for k, v in objective.items() if not k.startswith("prior.")
+            }
+        arrays = {
+            "encoder": to_arrays(net.module_.state_dict()),
+            "objective": to_arrays(objective),
+            "scaling": {
+                "mean": net.scaling.mean.numpy(),
+                "std": net.scaling.std.numpy(),
+            },
+        }
+        progress = pack_progress(net, with_moments=self.keeps_moments)
+        return {
+            "version": __version__,
+            "design": self.design,
+            "history": self.history,
+            "keeps_moments": self.keeps_moments,
+            "device": str(self.device),
+            "precision": net.precision,
+            "seed": net.seed,
+            "arrays": arrays,
+            "progress": progress,
+            "checksum": checksum(arrays, progress),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the net again, on another device if need be.
+
+        Raises
+        ------
+        ValueError
+            If arrays are not those that were saved.
+        """
+        if state.get("version") != __version__:
+            warn(
+                f"this estimator was saved by sk_dim {state.get('version')} and is "
+                f"loaded by {__version__}, whose features of the same samples may "
+                "differ."
+            )
+        arrays = state["arrays"]
+        if state["checksum"] != checksum(arrays, state["progress"]):
+            raise ValueError(
+                "the saved estimator is damaged: its weights are not those that were "
+                "saved; load another copy of the file, or fit anew."
+            )
+        device = torch.device(state["device"])
+        if device.type != "cpu":
+            device = available_device(device)
+        mean, std = (torch.from_numpy(arrays["scaling"][k]) for k in ("mean", "std"))
+        design = state["design"]
+        net = design.build(
+            Scaling(mean, std, device), state["precision"], state["seed"]
+        )
+        net.module_.load_state_dict(to_tensors(arrays["encoder"]))
+        load_objective(net.criterion_, to_tensors(arrays["objective"]))
+        unpack_progress(net, state["progress"])
+        self.design, self.net = design, net
+        self.history, self.keeps_moments = state["history"], state["keeps_moments"]
+
+
+def prepare(estimator: BaseEstimator, X: ArrayLike) -> tuple[Rows, Model]:
+    """Check X and the parameters of an estimator, and build an untrained model.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With the parameters of DeepInfomaxTransformer. It gets `n_features_in_`, and
+        `feature_names_in_` where X has names.
+    X : array-like of shape (n, ...)
+        Samples that it is to learn from.
+
+    Returns
+    -------
+    rows : Rows
+        The samples.
+    model : Model
+        Of the parameters, with the scaling of these rows.
+
+    Raises
+    ------
+    ValueError or TypeError
+        For what cannot be used.
+    """
+    check_training(estimator)
+    device = choose_device(estimator.device)
+    precision = choose_precision(estimator.precision, device)
+    rows = read_rows(estimator, X)
+    count_held_out(len(rows), estimator.validation_fraction)
+    design = Design.from_params(vars(estimator), rows.fmt)
+    seed = int(check_random_state(estimator.random_state).randint(2**31 - 1))
+    model = Model.build(design, rows, device, precision, seed)
+    check_layer(estimator.output_layer, model.net.layer_shapes)
+    return rows, model
+
+
+def resume(estimator: BaseEstimator, X: ArrayLike) -> Rows:
+    """Check that a fitted estimator can be trained on, by X and its parameters."""
+    model = estimator.model_
+    check_training(estimator)
+    rows = rows_like(estimator, X, model.fmt, n_min=2)
+    model.design.check_unchanged(Design.from_params(vars(estimator), rows.fmt))
+    check_layer(estimator.output_layer, model.net.layer_shapes)
+    count_held_out(len(rows), estimator.validation_fraction)
+    return rows
+
+
+def check_training(estimator: BaseEstimator) -> None:
+    """Check the parameters that may change from one training to the next."""
+    if not (isinstance(estimator.max_iter, str) and estimator.max_iter == "auto"):
+        check_integer("max_iter", estimator.max_iter, 1)
+    if estimator.max_time is not None:
+        check_real("max_time", estimator.max_time, exclusive=True)
+    copy_callbacks(estimator.callbacks)
+    check_integer("batch_size", estimator.batch_size, 2, " leaves no negatives")
+    check_real("learning_rate", estimator.learning_rate, exclusive=True)
+    check_real("validation_fraction", estimator.validation_fraction, maximum=1.0)
+
+
+def rows_like(
+    estimator: BaseEstimator, X: ArrayLike, fmt: InputFormat, n_min: int = 1
+) -> Rows:
+    """Check X against what fit saw."""
+    return Rows(check_rows(estimator, X, fmt, n_min), fmt)
