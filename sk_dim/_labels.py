@@ -150,6 +150,12 @@ def _read(y: Any) -> np.ndarray:
         y = np.asarray(y.astype(object))
     else:
         y = _read_values(y)
+    if y.dtype.kind == "c":
+        # In the words that scikit-learn's checks look for.
+        raise ValueError(
+            "Complex data not supported: y holds complex numbers; give labels that are "
+            "integers or strings."
+        )
     if y.dtype.kind not in "biufUmMO":
         y = y.astype(object)
     return column_or_1d(y, warn=True)
@@ -192,6 +198,8 @@ def _is_labelled(y: np.ndarray) -> np.ndarray:
 
 def _is_missing(value: Any) -> bool:
     """Say whether a value stands for no label."""
+    if isinstance(value, str):
+        return False
     if value is None or value is np.ma.masked or type(value).__name__ == "NAType":
         return True
     if _is_number(value):

@@ -173,7 +173,7 @@ def test_other_strings_and_booleans_are_labels():
         (["a", None, "a"], r"only one class, \['a'\]"),
         ([1, "a", None], "the types int, str"),
         (np.array([b"a", b"b"]), "the types bytes"),
-        (np.array([1j, 2]), "the types complex"),
+        (np.array([1j, 2]), "Complex data not supported"),
         ([[1, 2], [3, 4]], "should be a 1d array"),
         (7, "should be a 1d array"),
         ([0, 1, np.inf], "contains infinity"),
