@@ -131,3 +131,21 @@ class SliceLoader:
             parts = order.tensor_split(torch.from_numpy(edges[1:-1]))
         for part in parts:
             yield self.source.take(part)
+
+
+def endless_batches(
+    rows: Tensor, n_rows: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Yield batches of `n_rows`, all rows in random order before any comes again.
+
+    No batch holds a row twice unless it is larger than all rows.
+    """
+    ahead = rows[:0]
+    while True:
+        while len(ahead) < n_rows:
+            order = rows[torch.randperm(len(rows), generator=generator)]
+            # Those that begin this batch come last, and so are not in it again.
+            is_ahead = torch.isin(order, ahead)
+            ahead = torch.cat([ahead, order[~is_ahead], order[is_ahead]])
+        yield ahead[:n_rows]
+        ahead = ahead[n_rows:]

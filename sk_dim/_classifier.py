@@ -16,83 +16,96 @@ from sklearn.utils import (
     _safe_indexing,
     check_consistent_length,
     check_random_state,
-    compute_class_weight,
 )
 from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._devices import seeded
-from sk_dim._fine_tuning import FineTuner, Recipe
-from sk_dim._labels import encode_labels, hold_out, select_labelled
+from sk_dim._fine_tuning import FineTuner
+from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
 from sk_dim._model import prepare, rows_like
 from sk_dim._probes import fit_probe
-from sk_dim._validation import check_integer, check_name, check_real
+from sk_dim._recipe import Recipe
+from sk_dim._validation import check_name, check_real
 
 
 class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     """Classify images, series or tables of which only a few rows have labels.
 
-    Features are learnt from all rows without labels, by `DeepInfomaxTransformer`. Then
-    a linear head learns classes from the labelled rows, and the encoder is fine-tuned
-    with it: the unlabelled rows go on to be used, with the objective of Deep InfoMax
-    and with the classes that the model itself gives them.
+    Rows without a label are marked in `y` by -1, None or NaN. So where one of your
+    classes is named -1, rename it: its rows would count as unlabelled.
+
+    Training has two stages. In pretraining, a `DeepInfomaxTransformer` learns features
+    from all rows without using labels. In fine-tuning, a linear head learns the classes
+    from the labelled rows, and the encoder is trained on with it. Unlabelled rows take
+    part in that too: by the objective of Deep InfoMax, and by pseudo-labels, which are
+    the classes that the model itself predicts for them.
 
     Parameters
     ----------
     encoder : DeepInfomaxTransformer or FrozenEstimator of one, default=None
-        An unfitted one is fitted, on all rows; None stands for one with its defaults. A
-        fitted one is taken as it is. Either is copied and left unchanged. Cloning, as
-        searches do, forgets a fit, unless the transformer is wrapped in a
-        ``FrozenEstimator``. Its `augment` says which views the head learns from; its
-        `output_layer` is without effect.
+        The transformer. If unfitted, it is pretrained on all rows. If fitted, it is
+        used as it is. None means ``DeepInfomaxTransformer()``. A copy is trained; the
+        one given never changes. Searches clone it, which forgets its fit, unless it is
+        wrapped in a ``FrozenEstimator``. Its `augment` makes the views that the head
+        learns from; its `output_layer` has no effect.
     pretrain : bool, default=True
-        False trains from scratch, by cross-entropy alone: the weights of the encoder
-        start anew, and only labelled rows are used.
+        Whether to use features learnt without labels. If False, the encoder starts from
+        random weights, and learns by cross-entropy from the labelled rows alone.
     fine_tune : {"all", "head"}, default="all"
-        "head" leaves the encoder as it is and fits logistic regression to its features,
-        its regularisation chosen by cross-validation where each class has two rows or
-        more. All parameters below but `class_weight` and `random_state` are then
-        without effect.
+        "all" trains the encoder and the head. "head" leaves the encoder as it is, and
+        fits logistic regression to its features, with the regularisation chosen by
+        cross-validation if each class has two rows or more. Of the parameters below,
+        only `class_weight` and `random_state` then have an effect.
     n_steps : int, default=500
-        Steps of the fine-tuning.
+        Number of optimiser steps of the fine-tuning.
     max_time : float, default=None
-        Seconds for the fine-tuning, the learning rate annealed to them. With it,
-        `n_steps` is without effect.
+        Seconds for the fine-tuning, in place of `n_steps`. The learning rate reaches
+        zero when they are over.
     batch_size : int, default=32
-        Labelled rows a step, beside which there are four times as many unlabelled ones.
+        Labelled rows in a step. Each step also takes four times as many rows without
+        using their labels, or all rows if there are fewer.
     learning_rate : float, default=1e-3
-        Highest rate of AdamW, reached after a tenth of the fine-tuning.
+        Highest learning rate of AdamW. It is reached after a tenth of the fine-tuning,
+        and falls linearly to zero.
     rate_decay : float, default=1.0
-        Factor of the learning rate from each part of the encoder to the one before it,
-        in the order of its children; less than 1 changes early layers less.
+        Learning rate of each layer of the encoder, divided by that of the layer after
+        it. Below 1, early layers change less than late ones.
     infomax_weight : float, default=1.0
-        Weight of the objective of Deep InfoMax beside the cross-entropy.
+        Weight of the objective of Deep InfoMax in the loss. The cross-entropy on
+        labelled rows has weight 1.
     unlabelled_weight : float, default=1.0
-        Weight of the cross-entropy on views of unlabelled rows, to what the model said
-        of other views of the row: averaged, brought to the frequencies of the labels,
-        and sharpened. Without effect where the encoder has ``augment=None``.
+        Weight of the self-training loss. The prediction for one view of an unlabelled
+        row becomes its pseudo-label, and the loss is the cross-entropy of the
+        prediction for another view to it. Pseudo-labels are probabilities of the
+        classes: averaged over the visits to the row, matched to the frequencies of the
+        labels, and sharpened by `temperature`. 0 turns self-training off, and so does
+        an encoder with ``augment=None``, which has no other view.
     temperature : float, default=0.5
-        Of those probabilities: less than 1 makes the model surer of them, 1 leaves them
-        as they are.
+        How sharp pseudo-labels are: their probabilities are raised to the power
+        1 / `temperature`, and divided by their sum. Below 1, probable classes become
+        more probable; 1 leaves the probabilities as they are.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the cross-entropy of labelled rows.
+        Weights of the classes in the cross-entropy on labelled rows. "balanced" weighs
+        rare classes more, so that all count the same.
     early_stopping : bool, default=False
-        Whether to hold out labelled rows, stop when accuracy on them is no better, and
-        keep the best model.
+        Whether to hold out a part of the labelled rows, to stop when the accuracy on
+        them improves no more, and to keep the best model.
     validation_fraction : float, default=0.2
-        Share of the labelled rows to hold out.
-    n_looks_no_change : int, default=5
-        Looks at the held-out rows without a better accuracy that end the fine-tuning,
-        whose full length has twenty.
+        Share of the labelled rows to hold out for early stopping.
+    patience : int, default=5
+        Early-stopping patience: the accuracy on held-out rows is checked 20 times in a
+        full run; stop after this many checks without improvement.
     random_state : int, RandomState instance or None, default=None
-        Seeds the fine-tuning, and the fit of an encoder that has no seed of its own.
+        Seeds the fine-tuning, and the pretraining if the encoder has no seed itself.
     verbose : int, default=0
-        1 prints up to twenty lines of the fine-tuning.
+        1 prints a line for each record of `history_`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted; -1 is none of them.
+        Labels, sorted; -1 is none of them. Of the type they have in `y`: integers of
+        which some are missing stay integers, and an array of floats has float classes.
     encoder_ : DeepInfomaxTransformer
         The fine-tuned transformer.
     coef_ : ndarray of shape (n_classes, n_components) or (1, n_components)
@@ -101,10 +114,11 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     intercept_ : ndarray of shape (n_classes,) or (1,)
         Intercepts of the head.
     history_ : list of dict
-        Up to twenty of the fine-tuning, with the keys "step", "loss", "supervised",
-        "unlabelled" and "infomax" (in nats), "confidence" (mean probability of the
-        class that unlabelled rows are taken to have), "valid_score" (accuracy, nan
-        without held-out rows) and "seconds". Empty for ``fine_tune="head"``.
+        At most 20 records of the fine-tuning, with the keys "step", "loss",
+        "supervised", "unlabelled" and "infomax" (in nats), "confidence" (mean
+        probability of the most probable class in pseudo-labels), "valid_score"
+        (accuracy, nan without held-out rows) and "seconds". Empty for
+        ``fine_tune="head"``.
     n_features_in_ : int
         Values of a sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -117,13 +131,20 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    ``y == -1`` marks rows without a label, in arrays of numbers, and among objects,
-    where it may stand between strings. An array of strings is all labels. `score`
-    leaves unlabelled rows out.
+    No label is: the number -1, None, NaN, NaT, the NA of pandas, null, and a masked
+    value, in arrays, lists and columns of data frames. In an array that can hold
+    strings only, -1 turns into "-1" and None into "None", so these strings are refused.
+    `score` leaves unlabelled rows out.
 
-    What is learnt from the model's own classes can confirm its errors. Where most of
-    those would be wrong, or classes are not as frequent as among the labels,
-    ``unlabelled_weight=0`` and ``fine_tune="head"`` are safer.
+    Ctrl-C ends the stage that is running, with a warning, and keeps the model. After
+    pretraining comes the fine-tuning. What is kept of the fine-tuning is the model of
+    its last step, or with `early_stopping` that of the best check, if there was one. A
+    second Ctrl-C within two seconds is raised, and leaves the classifier unfitted, as
+    one does while logistic regression is fitted (``fine_tune="head"``).
+
+    Pseudo-labels can confirm the errors of the model. Where most of them would be
+    wrong, or classes are not as frequent as among the labels, ``unlabelled_weight=0``
+    and ``fine_tune="head"`` are safer.
 
     References
     ----------
@@ -172,7 +193,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         class_weight: Mapping | str | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
-        n_looks_no_change: int = 5,
+        patience: int = 5,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -190,7 +211,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_looks_no_change = n_looks_no_change
+        self.patience = patience
         self.random_state = random_state
         self.verbose = verbose
 
@@ -202,7 +223,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         X : array-like of shape (n, ...)
             As `DeepInfomaxTransformer` takes it; labelled rows and others.
         y : array-like of shape (n,)
-            Labels, -1 where there is none.
+            Labels; -1, None or NaN where there is none.
 
         Returns
         -------
@@ -211,8 +232,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError or TypeError
-            Where X, y or a parameter cannot be used, before anything is trained; where
-            the training diverges.
+            If X, y or a parameter cannot be used, before anything is trained, or if the
+            training diverges. The estimator is then as it was before the call.
         """
         recipe = self._check_params()
         if y is None:
@@ -221,26 +242,28 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 "DeepInfomaxClassifier requires y to be passed, but the target y is "
                 "None; -1 marks rows without a label."
             )
-        classes, codes = encode_labels(y)
-        check_consistent_length(X, codes)
-        weights = self._weigh(classes, codes)
+        classes, class_ids = encode_labels(y)
+        check_consistent_length(X, class_ids)
+        weights = weigh_classes(self.class_weight, classes, class_ids)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
         if not self.pretrain:
-            X = _safe_indexing(X, np.flatnonzero(codes >= 0))
-            codes = codes[codes >= 0]
+            X = _safe_indexing(X, np.flatnonzero(class_ids >= 0))
+            class_ids = class_ids[class_ids >= 0]
             recipe = replace(recipe, infomax_weight=0.0)
         held_out = None
         if self.early_stopping and self.fine_tune == "all":
-            held_out = hold_out(codes, self.validation_fraction, seed)
+            held_out = hold_out(class_ids, self.validation_fraction, seed)
         encoder = self._make_encoder(X, rng)
         history: list[dict[str, float]] = []
         if self.fine_tune == "head":
-            coef, intercept = _fit_head(encoder, X, codes, weights)
+            coef, intercept = _fit_head(encoder, X, class_ids, weights)
         else:
             model = encoder.model_
             rows = rows_like(encoder, X, model.fmt, n_min=2).to(model.device)
-            tuner = FineTuner(model.net, rows, codes, recipe, weights, held_out, seed)
+            tuner = FineTuner(
+                model.net, rows, class_ids, recipe, weights, held_out, seed
+            )
             # Parts of the user may draw from torch's global generator (dropout, say).
             is_ours = model.net.is_ours
             with nullcontext() if is_ours else seeded(seed, encoder.device_):
@@ -249,6 +272,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             coef, intercept = tuner.head.linear_map()
         if len(coef) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        # Nothing fails from here on; until here an earlier fit was left as it was.
+        self._forget()
         self.classes_ = classes
         self.encoder_ = encoder
         self.coef_ = coef
@@ -257,8 +282,6 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         self.n_features_in_ = encoder.n_features_in_
         if hasattr(encoder, "feature_names_in_"):
             self.feature_names_in_ = encoder.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_  # of a fit before
         return self
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -313,8 +336,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             Labels of the type that `fit` saw.
         """
         scores = self.decision_function(X)
-        codes = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
-        return self.classes_[codes.astype(int)]
+        class_ids = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
+        return self.classes_[class_ids.astype(int)]
 
     def score(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -326,7 +349,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         X : array-like of shape (n, ...)
             Samples of the shape that `fit` saw, or flattened rows of them.
         y : array-like of shape (n,)
-            Labels; rows with -1 are left out.
+            Labels; rows without one are left out.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows.
 
@@ -351,11 +374,15 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         return tags
 
+    def _forget(self) -> None:
+        """Delete what an earlier fit learnt: one that fails leaves nothing behind."""
+        for name in list(vars(self)):
+            if name.endswith("_") and not name.startswith("_"):
+                delattr(self, name)
+
     def _check_params(self) -> Recipe:
         """Check parameters, and return those of the fine-tuning."""
         check_name("fine_tune", self.fine_tune, ("all", "head"))
-        if self.max_time is not None:
-            check_real("max_time", self.max_time, exclusive=True)
         if self.early_stopping:
             check_real(
                 "validation_fraction",
@@ -363,35 +390,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 maximum=1.0,
                 exclusive=True,
             )
-        n_steps = check_integer("n_steps", self.n_steps, 1)
-        return Recipe(
-            n_steps=n_steps if self.max_time is None else None,
-            max_time=self.max_time,
-            batch_size=check_integer("batch_size", self.batch_size, 2),
-            learning_rate=check_real(
-                "learning_rate", self.learning_rate, exclusive=True
-            ),
-            rate_decay=check_real("rate_decay", self.rate_decay, exclusive=True),
-            infomax_weight=check_real("infomax_weight", self.infomax_weight),
-            unlabelled_weight=check_real("unlabelled_weight", self.unlabelled_weight),
-            temperature=check_real("temperature", self.temperature, exclusive=True),
-            n_looks_no_change=check_integer(
-                "n_looks_no_change", self.n_looks_no_change, 1
-            ),
-        )
-
-    def _weigh(self, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
-        """Return the weights of the classes, or None where they are equal."""
-        if self.class_weight is None:
-            return None
-        known = classes[codes[codes >= 0]]
-        weights = compute_class_weight(self.class_weight, classes=classes, y=known)
-        if not (weights > 0).all():
-            raise ValueError(
-                f"class_weight={self.class_weight!r} gives a class no weight; leave "
-                "its rows out, or mark them by -1."
-            )
-        return None if np.ptp(weights) == 0 else weights
+        return Recipe.from_params(vars(self))
 
     def _make_encoder(
         self, X: ArrayLike, rng: np.random.RandomState
@@ -437,14 +436,14 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
 def _fit_head(
     encoder: DeepInfomaxTransformer,
     X: ArrayLike,
-    codes: np.ndarray,
+    class_ids: np.ndarray,
     class_weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit logistic regression to features; coefficients and intercepts for them."""
-    rows = np.flatnonzero(codes >= 0)
+    rows = np.flatnonzero(class_ids >= 0)
     weights = None if class_weights is None else dict(enumerate(class_weights))
     Z = encoder.transform(_safe_indexing(X, rows))
-    scaler, model = fit_probe(Z, codes[rows], weights)
+    scaler, model = fit_probe(Z, class_ids[rows], weights)
     model = getattr(model, "best_estimator_", model)
     coef = model.coef_ / scaler.scale_
     return coef, model.intercept_ - coef @ scaler.mean_

@@ -1,135 +1,51 @@
-"""Train an encoder on by a few labels, with a head that tells classes apart."""
+"""Fine-tuning: train an encoder on, by a few labels, with a linear head."""
 
 import copy
 import itertools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sk_dim._batches import RowSubset, SliceLoader, Source
+from sk_dim._batches import RowSubset, SliceLoader, Source, endless_batches
+from sk_dim._devices import reduced_precision
 from sk_dim._features import Features
+from sk_dim._head import Head, guess_frequencies
+from sk_dim._interrupts import is_second_interrupt
 from sk_dim._net import InfomaxNet
+from sk_dim._pseudo_labels import Targets, erase_box
+from sk_dim._recipe import Recipe
 from sk_dim._schedule import Schedule
+from sk_dim._validation import warn
 
-N_LOOKS = 20  # rows of the history, and looks at held-out rows
+N_CHECKS = 20  # rows of the history, and early-stopping checks, of a full run
 N_STANDARD = 1000  # samples that the features are standardised by in the end
 UNLABELLED_PER_LABELLED = 4  # rows a step
-# Of a row's own average, between its visits, and of that over all rows, between steps.
-RETENTION, RETENTION_OF_MEAN = 0.7, 0.95
-N_SMOOTHING = 5  # labels of each class beside those there are, to guess frequencies by
+N_FEW_STEPS = 10  # of a training by time, below which it is no training
 TERMS = ("loss", "supervised", "unlabelled", "infomax", "confidence")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to fine-tune; the names are those of DeepInfomaxClassifier's parameters."""
+class Best(NamedTuple):
+    """The best model of the early-stopping checks so far."""
 
-    n_steps: int | None
-    max_time: float | None
-    batch_size: int
-    learning_rate: float
-    rate_decay: float
-    infomax_weight: float
-    unlabelled_weight: float
-    temperature: float
-    n_looks_no_change: int
-
-
-class Head(nn.Module):
-    """A linear layer on standardised features, which begins with equal coefficients.
-
-    Parameters
-    ----------
-    n_components : int
-        Size of the global features.
-    intercepts : Tensor of shape (n_classes,)
-        To begin with.
-    """
-
-    def __init__(self, n_components: int, intercepts: Tensor) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(n_components, affine=False)
-        # Not initialised, which would draw from torch's global generator.
-        self.linear = nn.utils.skip_init(nn.Linear, n_components, len(intercepts))
-        nn.init.zeros_(self.linear.weight)
-        self.linear.bias = nn.Parameter(intercepts)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Score the classes."""
-        return self.linear(self.norm(features.float()))
-
-    @torch.no_grad()
-    def standardise(self, features: Tensor) -> None:
-        """Take mean and variance of these features in place of those of the views."""
-        mean, variance = self._moments()
-        mean.copy_(features.mean(dim=0))
-        variance.copy_(features.var(dim=0, correction=0))
-
-    @torch.no_grad()
-    def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients (n_classes, n_components) and intercepts (n_classes,)."""
-        mean, variance = self._moments()
-        coef = self.linear.weight / (variance + self.norm.eps).sqrt()
-        intercept = self.linear.bias - coef @ mean
-        return coef.cpu().numpy(), intercept.cpu().numpy()
-
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        # To mypy they may be None, which they are not unless asked for.
-        return self.norm.running_mean, self.norm.running_var  # type: ignore[return-value]
-
-
-class Targets:
-    """What classes unlabelled rows are taken to have, by what the head says of them.
-
-    Averaged over the visits to a row, brought to the frequencies of the classes on
-    average over the rows, so that no class takes over others, and sharpened.
-
-    Parameters
-    ----------
-    n_rows : int
-        Of the data set.
-    frequencies : Tensor of shape (n_classes,)
-        Of the classes, with sum 1.
-    temperature : float
-        Less than 1 sharpens.
-    """
-
-    def __init__(self, n_rows: int, frequencies: Tensor, temperature: float) -> None:
-        self.sums = frequencies.new_zeros(n_rows, len(frequencies))
-        self.frequencies = frequencies
-        self.temperature = temperature
-        self.mean = frequencies
-
-    @torch.no_grad()
-    def update(self, rows: Tensor, said: Tensor) -> Tensor:
-        """Take in probabilities (n, n_classes) of rows (n,), and return their targets.
-
-        Returns probabilities (n, n_classes).
-        """
-        sums = RETENTION * self.sums[rows] + (1 - RETENTION) * said
-        self.sums[rows] = sums
-        average = sums / sums.sum(dim=1, keepdim=True)
-        self.mean = RETENTION_OF_MEAN * self.mean
-        self.mean = self.mean + (1 - RETENTION_OF_MEAN) * average.mean(dim=0)
-        aligned = average * self.frequencies / self.mean.clamp_min(1e-12)
-        return (aligned.log() / self.temperature).softmax(dim=1)
+    score: float
+    n_checks: int  # up to this one
+    states: list[dict[str, Any]] | None  # of encoder and head
 
 
 class FineTuner:
     """Trains the encoder of a net, its objective and a head on views of the rows.
 
-    A step takes labelled rows and, where there are any, unlabelled ones. On views of
-    the labelled the head learns their classes. On one view of each unlabelled row, a
-    part of which is erased, it learns the `Targets` that it made of what it said of the
-    other view. The objective of the net is maximised on the unlabelled, or where there
-    are none on the labelled.
+    A step takes labelled rows and, where there are any, unlabelled ones. From views of
+    the labelled ones the head learns their classes. From one view of each unlabelled
+    row, a part of which is erased, it learns the pseudo-label that was made of its
+    prediction for the other view. The objective of the net is maximised on the
+    unlabelled, or where there are none on the labelled.
 
     Parameters
     ----------
@@ -137,7 +53,7 @@ class FineTuner:
         Whose encoder and critics are changed in place.
     rows : Source
         All rows.
-    codes : ndarray of int, of shape (n,)
+    class_ids : ndarray of int, of shape (n,)
         Class of each row, -1 where it has no label.
     recipe : Recipe
         How to.
@@ -153,7 +69,7 @@ class FineTuner:
         self,
         net: InfomaxNet,
         rows: Source,
-        codes: np.ndarray,
+        class_ids: np.ndarray,
         recipe: Recipe,
         class_weights: np.ndarray | None,
         held_out: np.ndarray | None,
@@ -163,41 +79,55 @@ class FineTuner:
         self.rows = rows
         self.recipe = recipe
         self.device = net.scaling.device
-        self.codes = torch.from_numpy(codes).to(self.device)
+        self.class_ids = torch.from_numpy(class_ids).to(self.device)
         self.held_out = None if held_out is None else torch.from_numpy(held_out)
         self.encoder = net.module_
-        counts = torch.from_numpy(np.bincount(codes[codes >= 0])).float()
-        intercepts = torch.zeros_like(counts)
-        self.class_weights = None
-        frequencies = counts + N_SMOOTHING
+        counts = torch.from_numpy(np.bincount(class_ids[class_ids >= 0])).float()
+        ratios = None
         if class_weights is not None:
-            weights = torch.from_numpy(class_weights).float()
-            self.class_weights = weights.to(self.device)
-            frequencies = weights * frequencies
-            # Weights far apart would take a small learning rate long to follow.
-            intercepts = (weights * counts).clamp_min(1e-12).log()
-            intercepts = intercepts - intercepts.mean()
+            # The cross-entropy divides by their sum: only ratios count.
+            ratios = torch.from_numpy(class_weights / class_weights.max()).float()
+        self.class_weights = None if ratios is None else ratios.to(self.device)
+        frequencies, intercepts = guess_frequencies(counts, ratios)
         self.head = Head(net.layer_shapes["global"][0], intercepts).to(self.device)
         self.optimizer = self._build_optimizer()
         self.generator = torch.Generator(self.device).manual_seed(seed)
         shuffler = torch.Generator().manual_seed(seed)
-        labelled = np.flatnonzero(codes >= 0)
-        if held_out is not None:
-            labelled = np.setdiff1d(labelled, held_out)
-        self.batches = _endless(torch.from_numpy(labelled), recipe.batch_size, shuffler)
-        self.others = self.targets = None
-        if (codes < 0).any() and (recipe.infomax_weight or recipe.unlabelled_weight):
-            # Labelled rows among them: without their labels, they are rows like others.
-            n_others = UNLABELLED_PER_LABELLED * recipe.batch_size
-            others = torch.ones(len(rows), dtype=torch.bool)
-            if self.held_out is not None:
-                others[self.held_out] = False
-            self.others = _endless(others.nonzero().flatten(), n_others, shuffler)
-            if recipe.unlabelled_weight:
-                shares = (frequencies / frequencies.sum()).to(self.device)
-                self.targets = Targets(len(rows), shares, recipe.temperature)
+        self._plan_batches(class_ids, shuffler)
+        self.targets = None
+        if self.others is not None and recipe.unlabelled_weight:
+            self.targets = Targets(
+                len(rows), frequencies.to(self.device), recipe.temperature
+            )
         self.standard = torch.randperm(len(rows), generator=shuffler)[:N_STANDARD]
+        self.n_steps = 0
+        self.terms: list[Tensor] = []  # of the steps since the last row of the history
         self.history: list[dict[str, float]] = []
+        self.best = Best(-1.0, 0, None)
+        self.not_finite_before = self._not_finite()  # a mask of -inf, say
+
+    def _plan_batches(self, class_ids: np.ndarray, shuffler: torch.Generator) -> None:
+        """Set the endless batches of labelled rows, and of others if they are used.
+
+        No row may be in a step twice among those that are each other's negatives, or
+        among those that get pseudo-labels.
+        """
+        recipe = self.recipe
+        is_trained_on = np.ones(len(class_ids), dtype=bool)
+        if self.held_out is not None:
+            is_trained_on[self.held_out] = False
+        # Labelled rows among the others: without their labels, they are rows like them.
+        others = np.flatnonzero(is_trained_on)
+        labelled = np.flatnonzero(is_trained_on & (class_ids >= 0))
+        size = recipe.batch_size
+        self.others = None
+        uses_others = bool(recipe.infomax_weight or recipe.unlabelled_weight)
+        if uses_others and (class_ids < 0).any():
+            n_others = min(UNLABELLED_PER_LABELLED * size, len(others))
+            self.others = endless_batches(torch.from_numpy(others), n_others, shuffler)
+        elif recipe.infomax_weight:
+            size = min(size, len(labelled))
+        self.batches = endless_batches(torch.from_numpy(labelled), size, shuffler)
 
     def _build_optimizer(self) -> torch.optim.AdamW:
         """AdamW with a factor of the learning rate for each layer."""
@@ -223,88 +153,116 @@ class FineTuner:
     def run(self, verbose: int) -> None:
         """Train to the end of the schedule, or until held-out rows are no better.
 
+        Ctrl-C ends the training, and the model of the last step is kept, or with
+        held-out rows that of the best check.
+
         Raises
         ------
         ValueError
             If the training diverges.
+        KeyboardInterrupt
+            At a second Ctrl-C within two seconds.
         """
+        with _whole_samples(self.encoder):
+            is_interrupted = _ends_by_interrupt(lambda: self._train(verbose))
+            # Unfinished there is no model to keep, so this starts again after a Ctrl-C.
+            while _ends_by_interrupt(self._finish):
+                is_interrupted = True
+        self._warn_of_few_steps(is_interrupted)
+
+    def _train(self, verbose: int) -> None:
+        """Take steps, with a check after each twentieth of the schedule."""
         recipe = self.recipe
-        start = time.monotonic()
+        self.start = time.monotonic()
         schedule = Schedule(
-            recipe.learning_rate, recipe.n_steps, recipe.max_time, start
+            recipe.learning_rate, recipe.n_steps, recipe.max_time, self.start
         )
-        view_scale = getattr(self.net.module_, "view_scale", None)
-        if view_scale is not None:
-            # The head is to see things as large as in the samples that it will predict.
-            self.net.module_.view_scale = None
-        best_score, best_look, best = -1.0, 0, None
-        values = []
         for step in itertools.count():
             for group in self.optimizer.param_groups:
                 group["lr"] = schedule.rate(step) * group["factor"]
-            values.append(self._step())
-            progress = schedule.progress(step + 1)
-            if progress < (len(self.history) + 1) / N_LOOKS:
+            self.terms.append(self._step())
+            self.n_steps = step + 1
+            progress = schedule.progress(self.n_steps)
+            if progress < (len(self.history) + 1) / N_CHECKS:
                 continue
-            row = self._record(step + 1, values, time.monotonic() - start)
-            values = []
+            self._record()
             if self.held_out is not None:
-                row["valid_score"] = self._score_held_out(self.held_out)
-                if row["valid_score"] > best_score:
-                    best_score, best_look = row["valid_score"], len(self.history)
-                    best = copy.deepcopy(self._states())
+                self._check(self.held_out)
             if verbose:
-                print(_line(row), flush=True)
-            is_stale = len(self.history) - best_look >= recipe.n_looks_no_change
-            if progress >= 1 or (self.held_out is not None and is_stale):
-                break
-        if best is not None:
-            for module, state in zip((self.encoder, self.head), best, strict=True):
+                print(_line(self.history[-1]), flush=True)
+            n_checks_no_better = len(self.history) - self.best.n_checks
+            is_stale = self.held_out is not None and (
+                n_checks_no_better >= recipe.patience
+            )
+            if progress >= 1 or is_stale:
+                return
+
+    def _finish(self) -> None:
+        """Make of the steps done a model of whole samples, if it is finite."""
+        if self.terms:
+            self._record()
+        if self.best.states is not None:
+            for module, state in zip(self._trained(), self.best.states, strict=True):
                 module.load_state_dict(state)
         self._standardise()
-        if view_scale is not None:
-            self.net.module_.view_scale = view_scale
-        # The terms were those before the last step.
-        self._check_finite(np.concatenate(self.head.linear_map(), axis=None))
+        self.optimizer.zero_grad(set_to_none=True)  # as large as the model
+        # The terms were those before the last step, and the features may overflow.
+        if self._not_finite() - self.not_finite_before:
+            raise self._diverged()
 
-    def _states(self) -> list[dict[str, Any]]:
-        return [module.state_dict() for module in (self.encoder, self.head)]
+    def _trained(self) -> tuple[nn.Module, nn.Module]:
+        return self.encoder, self.head
+
+    def _not_finite(self) -> set[str]:
+        """Names of weights and buffers that hold NaN or infinity."""
+        everything = nn.ModuleList([*self._trained(), self.net.criterion_])
+        tensors = [*everything.named_parameters(), *everything.named_buffers()]
+        return {name for name, values in tensors if not bool(values.isfinite().all())}
+
+    def _warn_of_few_steps(self, is_interrupted: bool) -> None:
+        """Say that Ctrl-C or the time allowed few steps."""
+        recipe, limit = self.recipe, self.recipe.max_time
+        if is_interrupted:
+            of = "" if recipe.n_steps is None else f" of {recipe.n_steps}"
+            kept = f"after step {self.n_steps}{of}; the model is kept and can be used"
+            if self.n_steps == 0:
+                kept = "before its first step; the encoder is kept, the head knows "
+                kept += "nothing of the classes"
+            warn(
+                f"Ctrl-C ended the fine-tuning {kept}. Press Ctrl-C twice within two "
+                "seconds to end everything."
+            )
+        elif limit is None or self.n_steps >= N_FEW_STEPS:
+            return
+        elif self.history[-1]["seconds"] >= limit:  # which early stopping forestalls
+            warn(
+                f"max_time={limit:g} seconds were over after {self.n_steps} of the "
+                "steps of the fine-tuning, which teaches the head little; raise "
+                "max_time, or set n_steps in its place."
+            )
 
     def _step(self) -> Tensor:
         """Train on one batch; its terms, in the order of `TERMS`."""
         net, recipe = self.net, self.recipe
-        for module in (self.encoder, self.head, net.criterion_):
+        for module in (*self._trained(), net.criterion_):
             module.train()
         rows = next(self.batches)
         n_labelled = len(rows)
         if self.others is not None:
             rows = torch.cat([rows, next(self.others)])
-        rows = rows.to(self.rows.device)
         self.optimizer.zero_grad(set_to_none=True)
-        is_reduced = net.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
-            drawn = net.draw_views(self.rows.take(rows), self.generator)
-            if self.targets is not None and len(drawn) == 2:
-                drawn[1] = _erase(drawn[1], n_labelled, self.generator)
-            views = net.encode_views(drawn)
-            infomax = views[0].global_.new_zeros(())
-            if recipe.infomax_weight:
-                # Labelled rows, which may be in a batch many times, are no negatives.
-                first = 0 if self.others is None else n_labelled
-                parts = [_from_row(view, first) for view in views]
-                terms = net.criterion_(parts, self.generator)
-                if net.criterion_.has_adversary:
-                    del terms["prior"]  # whose adversary is not trained here
-                infomax = net.criterion_.loss(terms)
+        with reduced_precision(self.device, net.precision):
+            views = self._encode_views(rows.to(self.rows.device), n_labelled)
+            infomax = self._infomax(views, n_labelled)
+        rows = rows.to(self.device)
         scores = torch.stack([self.head(view.global_) for view in views])
-        codes = self.codes[rows[:n_labelled].to(self.device)]
         supervised = cross_entropy(
             scores[:, :n_labelled].flatten(0, 1),
-            codes.repeat(len(views)),
+            self.class_ids[rows[:n_labelled]].repeat(len(views)),
             self.class_weights,
         )
-        unlabelled, confidence = self._learn_from_itself(
-            rows[n_labelled:].to(self.device), scores[:, n_labelled:]
+        unlabelled, confidence = self._self_training(
+            rows[n_labelled:], scores[:, n_labelled:]
         )
         loss = (
             supervised
@@ -315,12 +273,31 @@ class FineTuner:
         self.optimizer.step()
         return torch.stack([loss, supervised, unlabelled, infomax, confidence]).detach()
 
-    def _learn_from_itself(self, rows: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the second view of rows to targets made by the first.
+    def _encode_views(self, rows: Tensor, n_labelled: int) -> list[Features]:
+        """Features of the views, a box erased in the second of unlabelled rows."""
+        drawn = self.net.draw_views(self.rows.take(rows), self.generator)
+        if self.targets is not None and len(drawn) == 2:
+            drawn[1] = erase_box(drawn[1], n_labelled, self.generator)
+        return self.net.encode_views(drawn)
+
+    def _infomax(self, views: list[Features], n_labelled: int) -> Tensor:
+        """Loss of Deep InfoMax; zero without its weight."""
+        if not self.recipe.infomax_weight:
+            return views[0].global_.new_zeros(())
+        criterion = self.net.criterion_
+        # Labelled rows, which may be in a batch many times, are no negatives.
+        first = 0 if self.others is None else n_labelled
+        terms = criterion([_from_row(view, first) for view in views], self.generator)
+        if criterion.has_adversary:
+            del terms["prior"]  # whose adversary is not trained here
+        return criterion.loss(terms)
+
+    def _self_training(self, rows: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the second view of rows to pseudo-labels from the first.
 
         Returns it, averaged over the n samples of ``scores (n_views, n, n_classes)``,
-        and the mean probability of the most probable class in the targets; zeros where
-        there are no targets, or one view only, which would learn what it says.
+        and the mean probability of the most probable class in the pseudo-labels; zeros
+        where there are none, or one view only, which would learn what it predicts.
         """
         if self.targets is None or len(scores) == 1:
             return scores.new_zeros(()), scores.new_zeros(())
@@ -328,22 +305,29 @@ class FineTuner:
         # Without class weights, to which the targets owe what they are.
         return cross_entropy(scores[1], targets), targets.amax(dim=1).mean()
 
-    def _record(
-        self, step: int, values: list[Tensor], seconds: float
-    ) -> dict[str, float]:
-        """Append the means since the last look to the history."""
-        means = torch.stack(values).float().mean(dim=0).tolist()
-        self._check_finite(means)
-        row = {"step": step, **dict(zip(TERMS, means, strict=True))}
+    def _record(self) -> None:
+        """Append the mean terms since the last row to the history."""
+        means = torch.stack(self.terms).float().mean(dim=0).tolist()
+        self.terms = []
+        if not np.isfinite(means).all():
+            raise self._diverged()
+        row = {"step": self.n_steps, **dict(zip(TERMS, means, strict=True))}
+        seconds = time.monotonic() - self.start
         self.history.append(row | {"valid_score": np.nan, "seconds": seconds})
-        return self.history[-1]
 
-    def _check_finite(self, values: ArrayLike) -> None:
-        if not np.isfinite(values).all():
-            raise ValueError(
-                "fine-tuning diverged; lower learning_rate (now "
-                f"{self.recipe.learning_rate:g})."
-            )
+    def _check(self, held_out: Tensor) -> None:
+        """Early-stopping check: score the held-out rows, and keep the best model."""
+        score = self._score_held_out(held_out)
+        self.history[-1]["valid_score"] = score
+        if score > self.best.score:
+            states = [copy.deepcopy(module.state_dict()) for module in self._trained()]
+            self.best = Best(score, len(self.history), states)
+
+    def _diverged(self) -> ValueError:
+        return ValueError(
+            "fine-tuning diverged; lower learning_rate (now "
+            f"{self.recipe.learning_rate:g})."
+        )
 
     def _standardise(self) -> None:
         """Standardise by whole samples, which have other statistics than views."""
@@ -360,7 +344,7 @@ class FineTuner:
         self.head.eval()
         with torch.inference_mode():
             found = self.head(self._encode(rows)).argmax(dim=1)
-        is_right = found == self.codes[rows.to(self.device)]
+        is_right = found == self.class_ids[rows.to(self.device)]
         return float(is_right.float().mean())
 
 
@@ -369,37 +353,29 @@ def _from_row(features: Features, first: int) -> Features:
     return Features._make(None if part is None else part[first:] for part in features)
 
 
-def _erase(batch: Tensor, first: int, generator: torch.Generator) -> Tensor:
-    """Set a box of each sample from `first` on to zero (DeVries & Taylor 2017).
-
-    Zero is the mean of the data. The box covers up to a quarter of an image or series,
-    and can reach beyond the sides. Of tables, whose columns have no neighbours, nothing
-    is erased.
-    """
-    sides = batch.shape[2:]
-    if not sides:
-        return batch
-    is_inside = torch.ones(len(batch), *sides, dtype=torch.bool, device=batch.device)
-    for axis, side in enumerate(sides):
-        unit = torch.rand(len(batch), 1, generator=generator, device=batch.device)
-        places = torch.arange(side, device=batch.device)
-        reach = 0.25 ** (1 / len(sides)) * side / 2
-        is_near = ((unit * side).floor() - places).abs() < reach
-        shape = [len(batch), *(n if i == axis else 1 for i, n in enumerate(sides))]
-        is_inside &= is_near.view(shape)
-    is_inside[:first] = False
-    return batch.masked_fill(is_inside.unsqueeze(1), 0.0)
+def _ends_by_interrupt(stage: Callable[[], None]) -> bool:
+    """Run a stage, and say whether Ctrl-C ended it; a second Ctrl-C is raised."""
+    try:
+        stage()
+    except KeyboardInterrupt:
+        if is_second_interrupt():
+            raise
+        return True
+    return False
 
 
-def _endless(rows: Tensor, n_rows: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield batches of `n_rows`, all rows in random order before any comes again."""
-    ahead = rows[:0]
-    while True:
-        while len(ahead) < n_rows:
-            order = torch.randperm(len(rows), generator=generator)
-            ahead = torch.cat([ahead, rows[order]])
-        yield ahead[:n_rows]
-        ahead = ahead[n_rows:]
+@contextmanager
+def _whole_samples(encoder: nn.Module) -> Iterator[None]:
+    """Let no view be made smaller: the head is to see things as large as they are."""
+    view_scale = getattr(encoder, "view_scale", None)
+    if view_scale is None:
+        yield
+        return
+    encoder.view_scale = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        encoder.view_scale = view_scale
 
 
 def _line(row: dict[str, float]) -> str:

@@ -1,61 +1,68 @@
-"""Labels of which some are missing. This module imports nothing of its own package."""
+"""Labels of which some are missing: what marks them, which rows have one, class ids.
+
+This module imports nothing of its own package.
+"""
 
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 UNLABELLED = -1
+# Strings that numpy and pandas make of a mark, in arrays that can hold strings only.
+MARKS_AS_STRINGS = ("-1", "-1.0", "nan", "None", "NaT", "<NA>")
 
 
-def is_labelled(y: np.ndarray) -> np.ndarray:
-    """Say of each row whether it has a label: whether it is not -1.
+def is_labelled(y: Any) -> np.ndarray:
+    """Say of each row of `y` (n,) whether it has a label, as (n,) of bool.
 
-    Among objects the number -1 marks a missing one; strings are always labels.
+    No label is: the number -1, None, NaN, NaT, pandas' NA, null, a masked value.
+
+    Raises
+    ------
+    ValueError
+        If a mark has become a string, and so looks like a class.
     """
-    if y.dtype.kind in "iuf":
-        return y != UNLABELLED
-    if y.dtype.kind == "O":
-        return np.array([not (_is_number(each) and each == UNLABELLED) for each in y])
-    return np.ones(len(y), dtype=bool)
+    return _is_labelled(_read(y))
 
 
 def select_labelled(y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return which of the rows have a label, (n,) of bool, and their labels.
 
+    Labels keep the type that they have without the missing ones: integers of which
+    some are missing stay integers. Numbers of an array of floats stay floats.
+
     Raises
     ------
     ValueError
-        If none has, or labels are of several types.
+        If no row has a label, labels are of several types or infinite, or a mark has
+        become a string.
     """
-    if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y):
-        y = np.array(y, dtype=object)  # or numpy would make strings of all
-    y = column_or_1d(y, warn=True)
-    has_label = is_labelled(y)
-    if len(y) and not has_label.any():
+    array = _read(y)
+    has_label = _is_labelled(array)
+    if len(array) and not has_label.any():
         raise ValueError(
-            f"y marks all {len(y)} rows as unlabelled by -1; give labels to some."
+            f"y marks all {len(array)} rows as unlabelled (by -1, None or NaN); give "
+            "labels to some."
         )
-    labels = y[has_label]
+    labels = array[has_label]
     if labels.dtype.kind == "O":
-        if all(_is_number(each) for each in labels):
-            labels = np.array(labels.tolist())
-        elif not all(isinstance(each, str) for each in labels):
-            names = ", ".join(sorted({type(each).__name__ for each in labels}))
-            raise ValueError(
-                f"y holds objects of the types {names}; labels must be all strings or "
-                "all numbers, and the number -1 where there is none."
-            )
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ValueError("y contains NaN or infinity; mark rows without a label by -1.")
+        labels = _join(labels)
+    if labels.dtype.kind == "f" and np.isinf(labels).any():
+        raise ValueError(
+            "y contains infinity, which is no class; mark rows without a label by -1, "
+            "None or NaN."
+        )
     return has_label, labels
 
 
 def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes (k,) of labels (n,), and codes (n,), -1 for those missing.
+    """Return the classes (k,) of labels (n,), and class ids (n,), -1 for no label.
 
     Raises
     ------
@@ -67,20 +74,44 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     classes, found = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"y has only one class, {classes.tolist()}, beside -1, which marks rows "
-            "without a label; at least two classes are needed. Where -1 is a class of "
-            "yours, rename it."
+            f"y has only one class, {classes.tolist()}, beside the marks of rows "
+            "without a label (-1, None, NaN); at least two classes are needed. Where "
+            "-1 is a class of yours, rename it."
         )
-    codes = np.full(len(has_label), UNLABELLED)
-    codes[has_label] = found
-    return classes, codes
+    class_ids = np.full(len(has_label), UNLABELLED)
+    class_ids[has_label] = found
+    return classes, class_ids
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Number)
+def weigh_classes(
+    class_weight: Mapping | str | None, classes: np.ndarray, class_ids: np.ndarray
+) -> np.ndarray | None:
+    """Return the weights (k,) of the classes, or None where they are equal.
+
+    Raises
+    ------
+    ValueError
+        If a class gets no weight, or none that is a number.
+    """
+    if class_weight is None:
+        return None
+    labels = classes[class_ids[class_ids != UNLABELLED]]
+    weights = compute_class_weight(class_weight, classes=classes, y=labels)
+    if (weights <= 0).any():
+        raise ValueError(
+            f"class_weight={class_weight!r} gives a class no weight; leave its rows "
+            "out, or mark them by -1."
+        )
+    # Their ratios must be numbers of float32; a NaN fails too.
+    if not weights.min() / weights.max() >= np.finfo(np.float32).tiny:
+        raise ValueError(
+            f"class_weight={class_weight!r} is out of range; all weights must be "
+            "finite, the largest at most 1e37 times the smallest."
+        )
+    return None if np.ptp(weights) == 0 else weights
 
 
-def hold_out(codes: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def hold_out(class_ids: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Draw a share of the labelled rows, some of each class.
 
     Raises
@@ -88,10 +119,10 @@ def hold_out(codes: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     ValueError
         If they are too few.
     """
-    rows = np.flatnonzero(codes != UNLABELLED)
+    rows = np.flatnonzero(class_ids != UNLABELLED)
     try:
         _, held_out = train_test_split(
-            rows, test_size=fraction, stratify=codes[rows], random_state=seed
+            rows, test_size=fraction, stratify=class_ids[rows], random_state=seed
         )
     except ValueError as error:
         raise ValueError(
@@ -100,3 +131,95 @@ def hold_out(codes: np.ndarray, fraction: float, seed: int) -> np.ndarray:
             "or train without early_stopping."
         ) from error
     return held_out
+
+
+def _read(y: Any) -> np.ndarray:
+    """Return y as an array (n,), no label changed by those that are missing.
+
+    As numpy reads them, integers beside NaN are floats, and strings beside -1 make a
+    string of it. So whatever can hold labels of another type than its missing ones is
+    read as Python objects.
+    """
+    if isinstance(y, np.ma.MaskedArray):
+        is_masked = np.ma.getmaskarray(y)
+        y = np.array(y.data, dtype=object)
+        y[is_masked] = None
+    elif isinstance(getattr(y, "dtype", None), np.dtype):
+        y = np.asarray(y)
+    elif hasattr(y, "astype"):  # of pandas: nullable, strings, categories, frames
+        y = np.asarray(y.astype(object))
+    else:
+        y = _read_values(y)
+    if y.dtype.kind == "c":
+        # In the words that scikit-learn's checks look for.
+        raise ValueError(
+            "Complex data not supported: y holds complex numbers; give labels that are "
+            "integers or strings."
+        )
+    if y.dtype.kind not in "biufUmMO":
+        y = y.astype(object)
+    return column_or_1d(y, warn=True)
+
+
+def _read_values(y: Any) -> np.ndarray:
+    """Read a list, or a column of polars or pyarrow, or what else numpy can read."""
+    if hasattr(y, "to_series") and len(y.columns) == 1:  # a frame of polars
+        y = y.to_series()
+    for method in ("to_list", "to_pylist"):
+        if hasattr(y, method):
+            y = getattr(y, method)()
+    array = np.asarray(y)
+    if isinstance(y, list | tuple) and array.dtype.kind not in "biumM":
+        array = np.array(y, dtype=object)
+    return array
+
+
+def _is_labelled(y: np.ndarray) -> np.ndarray:
+    """Say of each row of an array that `_read` returned whether it has a label."""
+    kind = y.dtype.kind
+    if kind == "f":
+        return ~np.isnan(y) & (y != UNLABELLED)
+    if kind in "iu":
+        return y != UNLABELLED
+    if kind in "mM":
+        return ~np.isnat(y)
+    if kind == "b":
+        return np.ones(len(y), dtype=bool)
+    strings = {each for each in y if isinstance(each, str)}
+    for mark in sorted(strings.intersection(MARKS_AS_STRINGS)):
+        raise ValueError(
+            f"y holds the string {str(mark)!r}, which is what a mark of a missing "
+            "label becomes in an array of strings; use an array of objects with the "
+            "number -1, None or NaN where there is no label, or rename the class if "
+            "it is one of yours."
+        )
+    return np.array([not _is_missing(each) for each in y], dtype=bool)
+
+
+def _is_missing(value: Any) -> bool:
+    """Say whether a value stands for no label."""
+    if isinstance(value, str):
+        return False
+    if value is None or value is np.ma.masked or type(value).__name__ == "NAType":
+        return True
+    if _is_number(value):
+        return bool(value == UNLABELLED or value != value)
+    # Not a time is not equal to itself; nor is an array, which is no label either.
+    return isinstance(value != value, bool | np.bool_) and bool(value != value)
+
+
+def _join(labels: np.ndarray) -> np.ndarray:
+    """Return objects, none of them missing, as an array of the type that they share."""
+    if all(_is_number(each) for each in labels):
+        return np.array(labels.tolist())
+    if not all(isinstance(each, str) for each in labels):
+        names = ", ".join(sorted({type(each).__name__ for each in labels}))
+        raise ValueError(
+            f"y holds objects of the types {names}; labels must be all strings or all "
+            "numbers, and -1, None or NaN where there is none."
+        )
+    return labels
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real | np.bool_)
