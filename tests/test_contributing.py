@@ -87,7 +87,7 @@ def test_the_files_named_on_the_page_exist():
 
 
 def test_the_list_of_files_is_that_of_the_package():
-    tree = re.search(r"```\nsk_dim/\n(.*?)\ntests/", PAGE.read_text(), re.DOTALL)[1]
+    tree = re.search(r"```text\nsk_dim/\n(.*?)\ntests/", PAGE.read_text(), re.DOTALL)[1]
     listed = {line.split()[0].rstrip("/") for line in tree.splitlines()}
     there = {
         path.name
