@@ -37,7 +37,7 @@ class TimmEncoder(nn.Module):
 
 
 # %%
-# The data are images of 32x32 pixels. The label is the size of the triangle, whatever its
+# The data are images of 32x32 pixels. The label is the size of the shape, whatever its
 # colour and position.
 
 X, y = make_images("size", 800, random_state=0)
@@ -87,5 +87,4 @@ ax.legend(loc="upper right")
 plt.show()
 
 # %%
-# Four epochs make the size easier to read from the global features. They are the mean of
-# the last map, so they keep less of the position than the maps do.
+# Four epochs make the size easier to read from the global features.

@@ -2,8 +2,8 @@
 What did it learn? Neighbours and places
 ========================================
 
-Two pictures show what features hold: the nearest neighbours of a sample, and the parts of
-an image that its global features predict best.
+Two pictures show what features hold: the nearest neighbours of a sample, and the parts
+of an image that its global features predict best.
 """
 
 from sklearn.datasets import load_digits
@@ -21,12 +21,12 @@ dim = DeepInfomaxTransformer(max_iter=15, random_state=0).fit(images[:1297])
 print(diagnose(dim, images[1297:]))
 
 # %%
-# On the left are test images; then their nearest neighbours among the other test images,
-# and on the right the most distant ones.
+# On the left are test images, then their nearest neighbours among the other test
+# images, and on the right the most distant ones.
 
 NeighborsDisplay.from_estimator(dim, images[1297:])
 
 # %%
-# Scores of the local critic. The global features of the image predict bright places best.
+# Scores of the local critic. The global features predict bright places best.
 
 LocalScoreDisplay.from_estimator(dim, images[1297:1305])

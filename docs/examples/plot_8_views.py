@@ -2,8 +2,8 @@
 Which labels survive which view
 ===============================
 
-An encoder learns to ignore what differs between two views of a sample. Which labels does
-that cost? Generated images whose label is one known factor show it.
+An encoder learns to ignore what differs between two views of a sample. Which labels
+does that cost? Generated images whose label is one known factor show it.
 """
 
 import matplotlib.pyplot as plt
@@ -35,7 +35,8 @@ for column, factor in enumerate(FACTORS):
 
 # %%
 # Accuracy of a probe with 80 labels. Natural views are cropped, mirrored and changed in
-# colour: the encoder ignores left and right, and with it the position. The hue survives.
+# colour: the encoder ignores left and right, and with it the position. The hue
+# survives.
 
 ax = plt.figure(figsize=(6, 4), layout="constrained").gca()
 ax.imshow(scores, vmin=0.3, vmax=1, cmap="Blues")
