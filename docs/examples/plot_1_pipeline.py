@@ -52,3 +52,5 @@ TrainingDisplay.from_estimator(dim)
 from sk_dim.plotting import FeaturesDisplay
 
 FeaturesDisplay.from_estimator(dim, test, y_test)
+
+# sphinx_gallery_thumbnail_number = 2

@@ -59,3 +59,5 @@ print(f"confidence at the start {levels[0]:.2f}, at the end {levels[-1]:.2f}")
 # Which digits are confused with which others:
 
 ConfusionMatrixDisplay.from_estimator(model, test, y_test, colorbar=False)
+
+# sphinx_gallery_thumbnail_number = 2
