@@ -50,7 +50,7 @@ html_title = "sk_dim"
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["style.css"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

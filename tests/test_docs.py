@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from test_docstrings import MODULES
@@ -37,6 +38,35 @@ def test_the_reference_has_every_public_name():
     for names in public.values():
         assert names & listed, names
     assert listed <= set().union(*public.values())
+
+
+# Less training for the blocks of pages, replaced in this order.
+QUICK = {
+    "DeepInfomaxClassifier(random_state=0)": "DeepInfomaxClassifier("
+    "DeepInfomaxTransformer(32, max_iter=2), n_steps=10, random_state=0)",
+    "FrozenEstimator(dim), random": "FrozenEstimator(dim), n_steps=10, random",
+    "pretrain=False, random": "pretrain=False, n_steps=10, random",
+    "Transformer(random": "Transformer(32, max_iter=2, random",
+    "Estimator(random": "Estimator(max_iter=1, random",
+    "(X, Y, random": "(X, Y, max_iter=1, random",
+    "every=5": "every=1",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", ["index", "judge_and_see", "mutual_information", "guide/few_labels"]
+)
+def test_blocks_of_a_page_run_one_after_the_other(page):
+    text = (DOCS / f"{page}.md").read_text()
+    for long, short in QUICK.items():
+        text = text.replace(long, short)
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert blocks
+    scope: dict = {}
+    for block in blocks:
+        exec(block, scope)
+    plt.close("all")
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path):

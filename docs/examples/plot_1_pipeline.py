@@ -2,8 +2,8 @@
 Features for a pipeline
 =======================
 
-Features of handwritten digits are learnt from all images, without their labels. A
-linear model on them needs a few labelled ones only.
+Can a linear model read digits from fifty labels? Features are learnt from all images
+without their labels; logistic regression on them then needs a few labelled ones.
 """
 
 from sklearn.datasets import load_digits
@@ -22,8 +22,8 @@ dim = DeepInfomaxTransformer(random_state=0).fit(train)
 dim
 
 # %%
-# Fitted once, it is frozen, so that the pipeline does not fit it again on the labelled
-# rows alone.
+# The fitted transformer is frozen. A pipeline would otherwise fit it again, on the
+# labelled rows alone.
 
 for n_labels in (50, 100, 300):
     labelled, _, y_labelled, _ = train_test_split(
@@ -34,20 +34,23 @@ for n_labels in (50, 100, 300):
     score = model.fit(labelled, y_labelled).score(test, y_test)
     pixels.fit(labelled.reshape(-1, 64), y_labelled)
     print(
-        f"{n_labels} labels: {score:.3f}, with pixels "
+        f"{n_labels} labels: accuracy {score:.3f}, with pixels "
         f"{pixels.score(test.reshape(-1, 64), y_test):.3f}"
     )
 
 # %%
-# How the training went:
+# The terms of the objective rise over the epochs:
 
 from sk_dim.plotting import TrainingDisplay
 
 TrainingDisplay.from_estimator(dim)
 
 # %%
-# And where the samples of the test set are, on the two main axes of their features.
+# The test images, on the two main axes of their features, form groups by digit. The
+# labels only colour the picture:
 
 from sk_dim.plotting import FeaturesDisplay
 
 FeaturesDisplay.from_estimator(dim, test, y_test)
+
+# sphinx_gallery_thumbnail_number = 2

@@ -2,9 +2,9 @@
 How many labels does it save?
 =============================
 
-Accuracy by the number of labels, several draws of them, and the utility of Newell &
-Deng (2020, arXiv:2003.14323): how many labels more the model from scratch would need,
-in shares of those given.
+Accuracy is drawn over the number of labels, for several draws of them. The utility of
+Newell & Deng (2020, arXiv:2003.14323) says how many more labels the model from scratch
+needs for the same accuracy, as a share of the labels given.
 """
 
 from sklearn.datasets import load_digits
@@ -31,8 +31,8 @@ results = label_efficiency(
 print(results)
 
 # %%
-# Where the model from scratch never gets as far, all that is known is a lower bound,
-# and it says so.
+# A utility of 1 means that half of the labels are saved. Where the model from scratch
+# never reaches the accuracy, the value is a lower bound and is printed as one.
 
 print(results.utility("Deep InfoMax", scratch="pixels"))
 LabelEfficiencyDisplay.from_results(results, scratch="pixels")

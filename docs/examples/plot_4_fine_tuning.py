@@ -2,9 +2,9 @@
 Twenty labels
 =============
 
-Where labels are so few that each counts, :class:`sk_dim.DeepInfomaxClassifier` lets the
-unlabelled rows help to the end: they are in the training of the features and in the
-fine-tuning by the labels.
+Can a classifier learn ten digits from two labels each?
+:class:`sk_dim.DeepInfomaxClassifier` uses the unlabelled rows twice: to learn features,
+and as pseudo-labels while the encoder is fine-tuned.
 """
 
 import numpy as np
@@ -28,17 +28,18 @@ given = np.full(len(train), -1)  # -1 marks a row without a label
 given[labelled] = y_train[labelled]
 
 # %%
-# Two models to compare with, one of which knows the unlabelled rows too.
+# Two baselines. The second one uses the unlabelled rows too.
 
 flat, flat_test = train.reshape(-1, 64), test.reshape(-1, 64)
 pixels = LogisticRegression(max_iter=500).fit(flat[labelled], y_train[labelled])
 print(f"logistic regression {pixels.score(flat_test, y_test):.3f}")
 spreading = LabelSpreading(kernel="knn", n_neighbors=7).fit(flat, given)
-with np.errstate(invalid="ignore"):  # of rows that no label reaches
+with np.errstate(invalid="ignore"):  # rows that no label reaches
     print(f"label spreading {spreading.score(flat_test, y_test):.3f}")
 
 # %%
-# The encoder is a recipe here; a fitted one can be given too.
+# The transformer is passed unfitted, so the classifier fits it on all rows. A fitted
+# one would be used as it is.
 
 model = DeepInfomaxClassifier(
     DeepInfomaxTransformer(max_iter=15), n_steps=300, random_state=0
@@ -47,14 +48,16 @@ model.fit(train, given)
 print(f"DeepInfomaxClassifier {model.score(test, y_test):.3f}")
 
 # %%
-# What happened in the fine-tuning, and how sure the model was of the classes of
-# unlabelled rows, from which it learns them:
+# The loss terms of the fine-tuning, and the confidence: the mean probability of the
+# pseudo-labels of unlabelled rows.
 
 TrainingDisplay.from_estimator(model)
 levels = [row["confidence"] for row in model.history_]
-print(f"confidence at first {levels[0]:.2f}, in the end {levels[-1]:.2f}")
+print(f"confidence at the start {levels[0]:.2f}, at the end {levels[-1]:.2f}")
 
 # %%
-# Which digits are taken for which others:
+# Which digits are confused with which others:
 
 ConfusionMatrixDisplay.from_estimator(model, test, y_test, colorbar=False)
+
+# sphinx_gallery_thumbnail_number = 2

@@ -2,7 +2,8 @@
 Mutual information of any two variables
 =======================================
 
-How much one variable tells of another, in nats, whatever the form of the dependence.
+How much does one variable say about another? Mutual information answers in nats,
+whatever the form of the dependence.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,8 @@ from sk_dim import MutualInformationEstimator, mutual_information
 from sk_dim.datasets import make_normal_pairs
 
 # %%
-# Where the truth is known: normal variables of growing correlation.
+# First, pairs whose mutual information is known: normal variables of growing
+# correlation. Points on the dashed line are exact.
 
 truths = np.array([0.1, 0.5, 1.0])
 found = []
@@ -27,7 +29,7 @@ plt.axline((0, 0), slope=1, color="grey", linestyle="--")
 plt.gca().set(xlabel="truth, nats", ylabel="estimate ± 2 standard errors, nats")
 
 # %%
-# A dependence that correlation does not see: points on a noisy circle.
+# Points on a noisy circle are dependent, though their correlation is near 0.
 
 rng = np.random.default_rng(0)
 angle = rng.uniform(0, 2 * np.pi, 2500)
@@ -37,7 +39,7 @@ print(f"correlation {np.corrcoef(x, y)[0, 1]:.2f}")
 print(f"mutual information {mutual_information(x, y, random_state=0):.2f} nats")
 
 # %%
-# Images and their labels: at most the entropy of the labels, log 10 = 2.3 nats.
+# Images and their labels share at most the entropy of the labels, log 10 = 2.3 nats.
 
 images, labels = load_digits().images, load_digits().target
 print(f"{mutual_information(images, labels, random_state=0):.2f} nats")

@@ -2,8 +2,8 @@
 What did it learn? Neighbours and places
 ========================================
 
-Nearest neighbours among the features, and the parts of an image that its global
-features tell most about.
+Two pictures show what features hold: the nearest neighbours of a sample, and the parts
+of an image that its global features predict best.
 """
 
 from sklearn.datasets import load_digits
@@ -16,18 +16,17 @@ images = load_digits().images
 dim = DeepInfomaxTransformer(max_iter=15, random_state=0).fit(images[:1297])
 
 # %%
-# Did the training work? Without any label:
+# ``diagnose`` says without any label whether training worked:
 
 print(diagnose(dim, images[1297:]))
 
 # %%
-# The first column are images that were not trained on, then the nearest among the
-# others, and on the right the farthest.
+# On the left are test images, then their nearest neighbours among the other test
+# images, and on the right the most distant ones.
 
 NeighborsDisplay.from_estimator(dim, images[1297:])
 
 # %%
-# Scores of the local critic: bright places are those that the global features of the
-# image tell most about.
+# Scores of the local critic. The global features predict bright places best.
 
 LocalScoreDisplay.from_estimator(dim, images[1297:1305])
