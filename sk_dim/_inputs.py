@@ -10,10 +10,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from sk_dim._arrays import as_array, check_numbers
 from sk_dim._formats import InputFormat, read_format, warn_if_pixels
 from sk_dim._validation import warn
 
@@ -29,22 +28,11 @@ def check_rows(
     Raises
     ------
     ValueError or TypeError
-        For what is empty, not finite, not real, sparse, of too few rows, or of another
-        shape than `fmt`.
+        For what is no array, empty, not finite, not real, masked, sparse, of too few
+        rows, or of another shape than `fmt`.
     """
-    if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    elif not hasattr(X, "shape"):
-        X = np.asarray(X)
-    if len(X.shape) <= 2:
-        return validate_data(
-            estimator, X, dtype="numeric", reset=fmt is None, ensure_min_samples=n_min
-        )
-    X = check_array(
-        X, dtype="numeric", allow_nd=True, ensure_min_samples=n_min, estimator=estimator
-    )
-    if fmt is not None:
+    X = check_numbers(estimator, as_array(X), n_min, is_first=fmt is None)
+    if fmt is not None and X.ndim > 2:
         fmt.check(X.shape)
     return X
 
