@@ -11,6 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MAX_BATCH_VALUES = 2**22  # of samples in one batch that is encoded
+
+
+def rows_that_fit(n_features: int, most: int) -> int:
+    """How many samples of so many values are encoded at once: `most`, fewer if large."""
+    return max(1, min(most, MAX_BATCH_VALUES // n_features))
+
 
 class Source(Protocol):
     """Where rows come from, and the device that indices to them are to be on."""

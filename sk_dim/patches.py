@@ -12,6 +12,7 @@ import math
 import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, conv2d, pad, unfold
 
@@ -21,6 +22,10 @@ from sk_dim._layers import ColumnConv, Residual, grid_means, plan_halvings
 __all__ = ["PatchEncoder", "PatchFilters"]
 
 N_PATCHES = 20_000  # that the filters are learnt from
+N_VECTORS = 10_000  # locations that directions of many channels are learnt from
+MANY_CHANNELS = 16  # above which channels are mixed to fewer
+MAX_PATCH_VALUES = 576  # of a patch of mixtures, as 16 channels of 6x6 pixels have
+MIN_MIXTURES = 8
 FLOOR = 0.1  # variance of a patch below which its contrast is not blown up
 WHITENING_FLOOR = 0.1  # of eigenvalues, so that noise is not blown up
 THRESHOLD = 0.5  # of activation, in standard deviations of the responses
@@ -105,39 +110,78 @@ class PatchFilters(nn.Module):
         Parameters
         ----------
         batch : Tensor of shape (n, c, h, w)
-            A sample of the training images.
+            Some of the training images.
         seed : int
-            Of the choice of patches and of their clustering.
+            Seeds the choice of patches and their clustering.
         """
-        patches = self._draw_patches(batch.detach().cpu().float(), seed)
-        patches = patches - patches.mean(dim=1, keepdim=True)
-        patches /= (patches.var(dim=1, correction=0, keepdim=True) + FLOOR).sqrt()
+        batch = batch.detach().cpu().float()
+        mixing = self._mix_channels(batch, seed)
+        patches = self._draw_patches(batch, mixing, seed)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         # Rounding leaves eigenvalues of constant directions a little below zero.
         whitening = vectors / (values.clamp_min(0.0) + WHITENING_FLOOR).sqrt()
         whitening = whitening @ vectors.T
-        centroids = self._cluster((patches @ whitening).numpy(), seed)
+        centroids = self._cluster((patches @ whitening).numpy(), mixing, seed)
         filters = _normalise(torch.from_numpy(centroids)) @ whitening
-        filters -= filters.mean(dim=1, keepdim=True)
+        if mixing is None:
+            filters -= filters.mean(dim=1, keepdim=True)
         spread = (patches @ filters.T).std(correction=0)
+        if mixing is not None:
+            # A filter of mixtures is a filter of channels: the mixing is linear.
+            filters = filters.view(len(filters), mixing.shape[1], -1)
+            filters = torch.einsum("fka,ck->fca", filters, mixing).flatten(1)
+            filters -= filters.mean(dim=1, keepdim=True)
         if spread > 0:  # else all patches are flat, and any filters will do
             self.filters.copy_((filters / spread).view_as(self.filters))
 
-    def _draw_patches(self, batch: Tensor, seed: int) -> Tensor:
+    def _mix_channels(self, batch: Tensor, seed: int) -> Tensor | None:
+        """Return the leading directions (c, k) of many channels, None of few.
+
+        The time that filters take to learn grows with the cube of the values in a
+        patch; as many channels as bands or sensors have few directions that matter.
+        """
+        n_channels = batch.shape[1]
+        n_mixtures = max(MIN_MIXTURES, MAX_PATCH_VALUES // math.prod(self.size))
+        if n_channels <= max(MANY_CHANNELS, n_mixtures):
+            return None
+        generator = torch.Generator().manual_seed(seed)
+        n_each = max(1, N_VECTORS // len(batch))
+        n_locations = batch[0, 0].numel()
+        drawn = torch.randint(n_locations, (n_each,), generator=generator)
+        vectors = batch.flatten(2)[:, :, drawn].transpose(1, 2).flatten(0, 1)
+        vectors = vectors[:N_VECTORS] - vectors[:N_VECTORS].mean(dim=0)
+        _, _, directions = randomized_svd(
+            vectors.numpy(), min(n_mixtures, *vectors.shape), random_state=seed
+        )
+        return torch.from_numpy(directions.T.copy())
+
+    def _draw_patches(self, batch: Tensor, mixing: Tensor | None, seed: int) -> Tensor:
         """Draw patches (m, d) from random images, each cut into disjoint ones.
 
-        Rows, which have fewer of them, are cut into patches that overlap by half.
+        Rows, which have fewer of them, are cut into patches that overlap by half. The
+        patches are centred, with their contrast normalised, and channels are mixed.
         """
         generator = torch.Generator().manual_seed(seed)
         step = (1, self.size[1] // 2) if self.is_row else self.size
-        n_each = len(unfold(batch[:1], self.size, stride=step)[0].T)
+        n_each = len(unfold(batch[:1, :1], self.size, stride=step)[0].T)
         n_images = 2 * N_PATCHES // n_each + 1
         images = batch[torch.randperm(len(batch), generator=generator)[:n_images]]
-        patches = unfold(images, self.size, stride=step).transpose(1, 2)
-        patches = patches.flatten(0, 1)
-        return patches[torch.randperm(len(patches), generator=generator)[:N_PATCHES]]
+        chosen = torch.randperm(len(images) * n_each, generator=generator)[:N_PATCHES]
+        if mixing is None:
+            patches = unfold(images, self.size, stride=step).transpose(1, 2)
+            return _normalise_contrast(patches.flatten(0, 1)[chosen])
+        drawn = []
+        # A few images at a time: all patches with all channels may not fit in memory.
+        for i, image in enumerate(images):
+            inside = chosen[chosen // n_each == i] % n_each
+            patches = unfold(image[None], self.size, stride=step)[0].T[inside]
+            patches = _normalise_contrast(patches).view(len(inside), len(mixing), -1)
+            drawn.append((mixing.T @ patches).flatten(1))  # (m, k * area)
+        return torch.cat(drawn)
 
-    def _cluster(self, patches: np.ndarray, seed: int) -> np.ndarray:
+    def _cluster(
+        self, patches: np.ndarray, mixing: Tensor | None, seed: int
+    ) -> np.ndarray:
         """Return as many centroids as there are filters."""
         n_filters = len(self.filters)
         n_missing = max(0, n_filters - len(patches))
@@ -146,9 +190,17 @@ class PatchFilters(nn.Module):
         )
         centroids = k_means.fit(patches).cluster_centers_
         # From fewer patches than filters, the others stay random.
-        return np.concatenate(
-            [centroids, self.filters[:n_missing].cpu().flatten(1).numpy()]
-        )
+        random = self.filters[:n_missing].cpu().flatten(2)
+        if mixing is not None:
+            random = torch.einsum("fca,ck->fka", random, mixing)
+        return np.concatenate([centroids, random.flatten(1).numpy()])
+
+
+def _normalise_contrast(patches: Tensor) -> Tensor:
+    """Centre each patch and bring its variance to 1, flat ones excepted."""
+    patches = patches - patches.mean(dim=1, keepdim=True)
+    patches /= (patches.var(dim=1, correction=0, keepdim=True) + FLOOR).sqrt()
+    return patches
 
 
 def _stride(side: int) -> int:
