@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sk_dim._arrays import as_array, check_numbers
-from sk_dim._formats import InputFormat, read_format, warn_if_pixels
+from sk_dim._formats import InputFormat, read_format, warn_if_pixels, warn_if_series
 from sk_dim._validation import warn
 
 BLOCK_VALUES = 2**21  # values that statistics are summed over at a time
@@ -51,6 +51,8 @@ def read_rows(estimator: BaseEstimator, X: Any) -> "Rows":
     )
     if fmt.kind == "table" and input_type == "auto":
         warn_if_pixels(array)
+    if array.ndim == 3 and input_type == "auto" and estimator.input_shape is None:
+        warn_if_series(array)
     estimator.n_features_in_ = fmt.n_features
     return Rows(array, fmt)
 
