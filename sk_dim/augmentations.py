@@ -323,3 +323,11 @@ AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "natural": natural,
     "noise": noise,
 }
+
+# Kinds of samples that these make views of; all that are not listed suit every kind.
+KINDS: dict[str, tuple[str, ...]] = {
+    "crop": ("image", "series"),
+    "flip": ("image", "series"),
+    "color": ("image", "series"),
+    "natural": ("image", "series"),
+}

@@ -4,17 +4,9 @@ An encoder is a module whose forward takes a scaled float32 batch ``(n, *input_s
 and returns :class:`Features`. Shapes are derived, never typed in: images of any height,
 width and number of channels, series of any length, tables of any number of columns.
 
-What else an encoder may have:
-
-- a method ``learn_first(batch, seed)``: before its training it gets a scaled batch of
-  the training samples, to choose weights that suit them;
-- ``full_width(input_shape)``, a static method: how many components it has by default;
-- ``needs_head``: whether the global term of two views is to compare the global features
-  behind a head, as it should where they come straight from a map;
-- ``view_scale``: the factor by which images are made smaller for training on two views,
-  or None;
-- ``is_mirrored``, which is set to True where views are flipped: in evaluation a sample
-  and its mirror image are then to get equal features.
+What else an encoder may have, such as the kinds of samples it takes and a first layer
+that it learns before training, is said by its base class :class:`Encoder`; a plain
+``torch.nn.Module`` has the defaults.
 """
 
 import math
@@ -23,18 +15,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sk_dim._features import Features
+from sk_dim._features import Encoder, Features, check_shape
 from sk_dim._layers import plan_convs
 from sk_dim.patches import PatchEncoder
 
-__all__ = ["ENCODERS", "ConvEncoder", "Features", "MLPEncoder", "PatchEncoder"]
+__all__ = [
+    "ENCODERS",
+    "ConvEncoder",
+    "Encoder",
+    "Features",
+    "MLPEncoder",
+    "PatchEncoder",
+]
 
 
 N_SUMMARY = 1024  # of the global features of tables, for the critics
 MAX_FLAT = 6400  # values of the last map that the hidden layer takes as they are
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """Convolutional encoder for images and series of any size.
 
     Strided convolutions halve each side until it is 4 to 7 long, so small inputs get
@@ -74,6 +73,8 @@ class ConvEncoder(nn.Module):
     torch.Size([2, 128, 8, 8])
     """
 
+    kinds = ("image", "series")
+
     def __init__(
         self,
         input_shape: tuple[int, ...],
@@ -84,6 +85,7 @@ class ConvEncoder(nn.Module):
         compile_mode: str | None = None,
     ) -> None:
         super().__init__()
+        check_shape(self, input_shape)
         n_in, *sides = input_shape
         conv_class = (nn.Conv1d, nn.Conv2d)[len(sides) - 1]
         norm_class = (nn.BatchNorm1d, nn.BatchNorm2d)[len(sides) - 1]
@@ -138,7 +140,7 @@ class ConvEncoder(nn.Module):
         return Features(self.global_(hidden), hidden, maps[-1], maps[self.local_stage])
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Encoder):
     """Encoder for tables, whose local features are overlapping subsets of the columns.
 
     A shared net sees the row once for each subset, the other columns at their mean; its
@@ -174,6 +176,7 @@ class MLPEncoder(nn.Module):
     torch.Size([2, 128, 8])
     """
 
+    kinds = ("table",)
     subsets: Tensor
 
     def __init__(
@@ -185,6 +188,7 @@ class MLPEncoder(nn.Module):
         n_subsets: int = 8,
     ) -> None:
         super().__init__()
+        check_shape(self, input_shape)
         (n_columns,) = input_shape
         n_subsets = min(n_subsets, n_columns)
         self.register_buffer("subsets", _windows(n_columns, n_subsets))

@@ -16,7 +16,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, conv2d, pad, unfold
 
-from sk_dim._features import Features
+from sk_dim._features import Encoder, Features, check_shape
 from sk_dim._layers import ColumnConv, Residual, grid_means, plan_halvings
 
 __all__ = ["PatchEncoder", "PatchFilters"]
@@ -218,7 +218,7 @@ def _normalise(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-class PatchEncoder(nn.Module):
+class PatchEncoder(Encoder):
     """Convolutional encoder whose first layer is learnt from patches of the samples.
 
     On two CPU cores, most of the time of a convolutional net goes into training its
@@ -277,6 +277,9 @@ class PatchEncoder(nn.Module):
     (torch.Size([2, 2304]), torch.Size([2, 256, 4, 4]))
     """
 
+    kinds = ("image", "series")
+    min_side = 16
+    needs_head = True
     projection: Tensor | None
 
     def __init__(
@@ -289,10 +292,9 @@ class PatchEncoder(nn.Module):
         compile_mode: str | None = None,
     ) -> None:
         super().__init__()
+        check_shape(self, input_shape)
         self.is_series = len(input_shape) == 2
         self.view_scale = None if self.is_series else view_scale
-        self.needs_head = True
-        self.is_mirrored = False
         self.patches = PatchFilters(_as_image(input_shape), n_filters)
         sides, strides = plan_halvings(*_map_sides(input_shape))
         self.grid = _grid(sides[-1])
@@ -330,13 +332,24 @@ class PatchEncoder(nn.Module):
 
     @staticmethod
     def full_width(input_shape: tuple[int, ...]) -> int:
-        """Values of 256 channels in up to 3x3 windows of the last map.
+        """Count the values of 256 channels in up to 3x3 windows of the last map.
 
-        Of series also of 128 in the quarters of the first.
+        For series, those of 128 channels in quarters of the first map are added.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            ``(channels, height, width)`` or ``(channels, length)``.
+
+        Returns
+        -------
+        int
         """
         sides, _ = plan_halvings(*_map_sides(input_shape))
-        n_last = 256 * math.prod(_grid(sides[-1]))
-        return n_last + 128 * min(4, sides[-1][1]) * (len(input_shape) == 2)
+        n_values = 256 * math.prod(_grid(sides[-1]))
+        if len(input_shape) == 2:
+            n_values += 128 * min(4, sides[-1][1])
+        return n_values
 
     def learn_first(self, batch: Tensor, seed: int) -> None:
         """Learn the patch filters from scaled samples.
