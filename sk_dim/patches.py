@@ -1,10 +1,8 @@
-"""Patch filters, a first layer that knows the data before training, and its encoder.
+"""Patch filters: a first layer learnt from the data before training; its encoder.
 
-Single-layer features of whitened, clustered patches come near to those of trained nets
-(Coates, Lee & Ng 2011). As the first layer of an encoder they cost one pass forward and
-none backward, and leave the training to what lies above.
-
-A series is an image of one row, whose patches are wider.
+Features of one layer of whitened, clustered patches come near to those of trained nets
+(Coates, Lee & Ng 2011). As first layer of an encoder they need no backward pass. A
+series is treated as an image of one row.
 """
 
 import math
@@ -32,27 +30,29 @@ THRESHOLD = 0.5  # of activation, in standard deviations of the responses
 
 
 class PatchFilters(nn.Module):
-    r"""Respond to what whitened patches of the data look like.
+    r"""Filter images by centroids of whitened patches.
 
-    Each filter is a centroid of whitened patches. Its response to a patch, whose
-    contrast is normalised, is split into what exceeds a threshold and what falls below
-    its negative, and averaged over 2x2 neighbours. The filters are buffers: they are
-    learnt by `learn`, not trained.
+    The response of a filter to a patch of normalised contrast is split into what
+    exceeds a threshold and what falls below its negative, and averaged over 2x2
+    neighbours. The filters are buffers: `learn` sets them, training does not.
 
     Parameters
     ----------
     input_shape : tuple of int
-        ``(channels, height, width)``, both sides at least 12, or the height 1: a row.
+        ``(channels, height, width)``, both sides at least 12, or of height 1: a row.
     n_filters : int, default=64
-        Filters; the map has twice as many channels.
+        Number of filters; the map has twice as many channels.
 
     Notes
     -----
-    Patches are taken every second pixel and are 6 pixels wide; along sides of more than
-    90 pixels every fourth (8 wide), of more than 180 every eighth (12 wide). In a row,
-    where they would hold too few values, they are 10 pixels wider. With patch
-    p of variance v, filter w and standard deviation s of all responses, a response is
-    :math:`w^\top (p - \bar p) / (s \sqrt{v + 0.1})`.
+    Along a side of up to 90 pixels the stride is 2 and a patch 6 long, up to 180 pixels
+    4 and 8, above 8 and 12. Patches of a series are 10 values longer.
+
+    For patch p of variance v, filter w and standard deviation s of all responses, the
+    response is :math:`w^\top (p - \bar p) / (s \sqrt{v + 0.1})`.
+
+    More than 16 channels are first mixed to their leading principal components, so many
+    that a patch has about 576 values; the filters are mapped back to all channels.
 
     References
     ----------
@@ -135,10 +135,9 @@ class PatchFilters(nn.Module):
             self.filters.copy_((filters / spread).view_as(self.filters))
 
     def _mix_channels(self, batch: Tensor, seed: int) -> Tensor | None:
-        """Return the leading directions (c, k) of many channels, None of few.
+        """Return leading directions (c, k) of many channels, None for few channels.
 
-        The time that filters take to learn grows with the cube of the values in a
-        patch; as many channels as bands or sensors have few directions that matter.
+        Learning time grows with the cube of the values in a patch.
         """
         n_channels = batch.shape[1]
         n_mixtures = max(MIN_MIXTURES, MAX_PATCH_VALUES // math.prod(self.size))
@@ -146,20 +145,18 @@ class PatchFilters(nn.Module):
             return None
         generator = torch.Generator().manual_seed(seed)
         n_each = max(1, N_VECTORS // len(batch))
-        n_locations = batch[0, 0].numel()
-        drawn = torch.randint(n_locations, (n_each,), generator=generator)
+        drawn = torch.randint(batch[0, 0].numel(), (n_each,), generator=generator)
         vectors = batch.flatten(2)[:, :, drawn].transpose(1, 2).flatten(0, 1)
-        vectors = vectors[:N_VECTORS] - vectors[:N_VECTORS].mean(dim=0)
+        vectors = vectors - vectors.mean(dim=0)
         _, _, directions = randomized_svd(
             vectors.numpy(), min(n_mixtures, *vectors.shape), random_state=seed
         )
         return torch.from_numpy(directions.T.copy())
 
     def _draw_patches(self, batch: Tensor, mixing: Tensor | None, seed: int) -> Tensor:
-        """Draw patches (m, d) from random images, each cut into disjoint ones.
+        """Draw patches (m, d) of random images, of normalised contrast, channels mixed.
 
-        Rows, which have fewer of them, are cut into patches that overlap by half. The
-        patches are centred, with their contrast normalised, and channels are mixed.
+        Images are cut into disjoint patches, rows into patches that overlap by half.
         """
         generator = torch.Generator().manual_seed(seed)
         step = (1, self.size[1] // 2) if self.is_row else self.size
@@ -221,13 +218,13 @@ def _normalise(rows: Tensor) -> Tensor:
 class PatchEncoder(Encoder):
     """Convolutional encoder whose first layer is learnt from patches of the samples.
 
-    On two CPU cores, most of the time of a convolutional net goes into training its
-    first layers, to find what clustering finds in a second. Here the first layer is
-    :class:`sk_dim.patches.PatchFilters`, convolutions above it halve each side of the
-    map until it is 4 to 7 long, and the global features are the largest values of the
-    last map in overlapping windows, its channels standardised; of series, means of the
-    first map beside them, which training may forget. On 32x32 colour images
-    it trains on some four times as many samples a second as :class:`ConvEncoder`.
+    Training the first layers takes most of the time of a convolutional net on a CPU, to
+    find what clustering finds in a second. So here the first layer is
+    :class:`sk_dim.patches.PatchFilters`. Convolutions above it halve each side of the
+    map until it is 4 to 7 long. The global features are the maxima of the last map in
+    overlapping windows, its channels standardised. For series, means of the first map
+    are added, because training may lose what they hold. On 32x32 colour images it
+    trains on some four times as many samples a second as :class:`ConvEncoder`.
 
     Parameters
     ----------
@@ -237,26 +234,26 @@ class PatchEncoder(Encoder):
     n_components : int
         Size of the global features.
     n_filters : int, default=64
-        Patch filters.
+        Number of patch filters.
     view_scale : float, default=0.75
-        Views of images are made smaller by this factor, which takes half the time.
-        Random crops make things larger, so that they look as large in training as in
-        whole images, which are encoded as they are.
+        Training views of images are shrunk by this factor, which halves the cost. Crops
+        enlarge objects; shrinking brings them back to their size in whole images.
     compile_mode : str or None, default=None
-        Of ``torch.compile``, such as "default" or "reduce-overhead", which replays CUDA
-        graphs. Compiling takes a minute and gains little on a CPU; None does not.
+        Mode of ``torch.compile``, such as "default" or "reduce-overhead", which replays
+        CUDA graphs. Compiling takes a minute and gains little on a CPU. None: do not.
 
     Notes
     -----
-    `full_width` components are 256 channels in 3x3 windows; of a series in 3 along it,
-    and before them the means of the first map in each quarter. With fewer components a
-    fixed random projection to orthonormal axes follows, for more there are more
-    channels. What critics compare are the means in each quadrant or
-    quarter: where in it a thing was, differs between views.
+    `full_width` components are 256 channels in 3x3 windows; for series in 3 windows,
+    and before them the means of the first map in each quarter. If `n_components` is
+    below `full_width`, a fixed random orthonormal projection follows; if above, the
+    last map gets more channels. Critics see means over quadrants (of series: quarters),
+    because exact position differs between views.
 
-    Features of an image in evaluation are the mean of those of it shifted by half the
-    step between patches to either end of a diagonal. Where views are flipped, those of
-    the mirror image of a sample are in the mean, and mirror images get equal ones.
+    In evaluation, the features of an image are averaged over two versions of it,
+    shifted by half the step between patches to either end of a diagonal. Where views
+    are flipped, both versions of the mirror image are included, so that mirror images
+    get equal features.
 
     References
     ----------
@@ -359,7 +356,7 @@ class PatchEncoder(Encoder):
         batch : Tensor of shape (n, c, h, w) or (n, c, l)
             Some of the training samples.
         seed : int
-            Of what is drawn.
+            Seeds the choice of patches and their clustering.
         """
         self.patches.learn(batch.unsqueeze(2) if self.is_series else batch, seed)
 
@@ -384,11 +381,10 @@ class PatchEncoder(Encoder):
         return Features(global_, hidden, conv, local, summary)
 
     def _mean_of_versions(self, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Average maps and what is made of them over shifted images and mirror images.
+        """Average maps and features over shifted images and mirror images.
 
-        The shifts see what falls between the patches. Where views are flipped, mirror
-        images have the same versions, and with it equal features; maps turn with the
-        image.
+        Shifted images show what falls between the patches. Mirror images have the same
+        versions, hence equal features; their maps are mirrored.
         """
         down, right = (stride // 2 for stride in self.patches.stride)
         height, width = batch.shape[2:]
