@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from sk_dim._devices import seeded
-from sk_dim._features import Features
+from sk_dim._features import Features, plural, trait, why_not
 from sk_dim._formats import InputFormat
 from sk_dim._inputs import Scaling
 from sk_dim._net import InfomaxNet
 from sk_dim._validation import check_choice, check_integer, check_name, check_weights
 from sk_dim.augmentations import (
     AUGMENTATIONS,
+    KINDS,
     Compose,
     corrupt,
     crop,
@@ -29,9 +30,9 @@ from sk_dim.encoders import ENCODERS
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
 
-TABLE_VIEWS = ("corrupt", "noise")
-N_COMPONENTS = 1024  # where neither the user nor the encoder says
-PATCH_MIN_SIDE = 16  # below which the "patch" encoder has no room
+AUTO_ENCODERS = ("patch", "conv", "mlp")  # "auto" is the first that takes the samples
+MAX_PARAMETERS = 2**28  # that n_components adds: 1 GiB, and in training many times that
+CHECKED_WIDTH = 4096  # above which parameters are counted first
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,10 @@ class Design:
                 "their weights are zero; make one of them positive."
             )
         encoder = _choose_encoder(params["encoder"], fmt)
+        n_components = _choose_width(params["n_components"], encoder, fmt)
         return cls(
             fmt=fmt,
-            n_components=_choose_width(params["n_components"], encoder, fmt),
+            n_components=n_components,
             encoder=encoder,
             critic=check_choice("critic", params["critic"], CRITICS),
             bound=check_choice("bound", params["bound"], BOUNDS),
@@ -91,11 +93,12 @@ class Design:
                     "torch.nn.Module."
                 )
             if hasattr(encoder, "is_mirrored"):
-                is_flipped = any(view in (flip, natural) for view in self._views)
+                is_flipped = any(_unwrap(v) in (flip, natural) for v in self._views)
                 # To mypy every attribute of a module is a tensor or a module.
                 encoder.is_mirrored = is_flipped  # type: ignore[assignment]
+            # Its forward, because a call would compile an encoder that is to be.
             with torch.no_grad():
-                features = encoder.eval()(torch.zeros(2, *shape))
+                features = encoder.eval().forward(torch.zeros(2, *shape))
             features = _check_features(features, self.n_components)
             objective = Objective(
                 features,
@@ -104,7 +107,7 @@ class Design:
                 self.critic,
                 self.prior,
                 self.weights,
-                has_head=getattr(encoder, "needs_head", False),
+                has_head=trait(encoder, "needs_head"),
             )
             if self.fmt.kind == "image":
                 # Faster on CPU and GPU; the type stubs of torch 2.13 lack this form.
@@ -134,18 +137,22 @@ class Design:
 
     @property
     def is_ours(self) -> bool:
-        """Whether no part is the user's own."""
+        """Whether no part is the user's own; settings of ours are ours."""
         return (
-            self.encoder in ENCODERS.values()
-            and self.critic in CRITICS.values()
-            and self.bound in BOUNDS.values()
-            and all(v is None or v in AUGMENTATIONS.values() for v in self._views)
+            _unwrap(self.encoder) in ENCODERS.values()
+            and _unwrap(self.critic) in CRITICS.values()
+            and _unwrap(self.bound) in BOUNDS.values()
+            and all(_unwrap(v) in (None, *AUGMENTATIONS.values()) for v in self._views)
         )
 
     def check_unchanged(self, other: Self) -> None:
         """Raise a ValueError if `other` would be another net."""
         names = [field.name for field in fields(self)]
-        changed = [n for n in names if getattr(self, n) != getattr(other, n)]
+        changed = [
+            name
+            for name in names
+            if _comparable(getattr(self, name)) != _comparable(getattr(other, name))
+        ]
         if changed:
             raise ValueError(
                 f"{' and '.join(changed)} changed since the net was built, but "
@@ -154,28 +161,74 @@ class Design:
             )
 
 
+def _unwrap(part: Any) -> Any:
+    """Return what a functools.partial calls."""
+    while isinstance(part, partial):
+        part = part.func
+    return part
+
+
+def _comparable(part: Any) -> Any:
+    """Return what parts of equal settings have equal, as copies of a partial have."""
+    if isinstance(part, partial):
+        return partial, _comparable(part.func), part.args, part.keywords
+    if isinstance(part, Compose):
+        return [_comparable(each) for each in part.augmentations]
+    return part
+
+
 def _choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
-    fitting = {"table": ["mlp"], "series": ["conv"], "image": ["conv"]}[fmt.kind]
-    if fmt.kind != "table" and min(fmt.shape[1:]) >= PATCH_MIN_SIDE:
-        fitting = ["patch", "conv"]
-    build = check_choice(
-        "encoder", fitting[0] if _is(encoder, "auto") else encoder, ENCODERS
-    )
-    if isinstance(encoder, str) and encoder not in ("auto", *fitting):
+    if _is(encoder, "auto"):
+        fits = (n for n in AUTO_ENCODERS if not why_not(ENCODERS[n], fmt.shape))
+        return ENCODERS[next(fits)]
+    build = check_choice("encoder", encoder, ENCODERS)
+    reason = why_not(build, fmt.shape)
+    if reason:
+        name = repr(encoder) if isinstance(encoder, str) else _name(encoder)
         raise ValueError(
-            f"encoder={encoder!r} cannot take {fmt.kind} samples of shape {fmt.shape}; "
-            "use encoder='auto', or say with input_type and input_shape what X holds."
+            f"encoder={name} cannot take {fmt.kind} samples of shape {fmt.shape}: "
+            f"{reason}; use encoder='auto', or say with input_type and input_shape "
+            "what X holds."
         )
     return build
 
 
 def _choose_width(n_components: Any, encoder: Callable, fmt: InputFormat) -> int:
-    if n_components is not None:
-        return check_integer("n_components", n_components, 1, or_none=True)
-    while isinstance(encoder, partial):
-        encoder = encoder.func
-    full_width = getattr(encoder, "full_width", None)
-    return N_COMPONENTS if full_width is None else full_width(fmt.shape)
+    if n_components is None:
+        full_width = trait(encoder, "full_width")(fmt.shape)
+        return (
+            trait(None, "full_width")(fmt.shape) if full_width is None else full_width
+        )
+    width = check_integer("n_components", n_components, 1, or_none=True)
+    if width > CHECKED_WIDTH and _unwrap(encoder) in ENCODERS.values():
+        _check_width(width, encoder, fmt.shape)
+    return width
+
+
+def _check_width(width: int, encoder: Callable, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError where so many components would not fit in memory."""
+
+    def count(n_components: int) -> int:
+        """Count the parameters of an encoder, which is not built for it."""
+        with torch.device("meta"):
+            built = encoder(shape, n_components)
+        return sum(each.numel() for each in built.state_dict().values())
+
+    def fits(n_components: int) -> bool:
+        return count(n_components) - least <= MAX_PARAMETERS
+
+    least = count(1)
+    if fits(width):
+        return
+    low, high = 1, width
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    raise ValueError(
+        f"n_components={width} needs more than {4 * MAX_PARAMETERS >> 30} GiB of "
+        f"parameters, and many times that in training; samples of shape "
+        f"{shape} can have up to {low} with this encoder."
+    )
 
 
 def _choose_augment(augment: Any, kind: str) -> Callable | None:
@@ -194,13 +247,22 @@ def _choose_augment(augment: Any, kind: str) -> Callable | None:
 
 def _choose_one_augment(augment: Any, kind: str) -> Callable:
     chosen = check_choice("augment", augment, AUGMENTATIONS)
-    if isinstance(augment, str) and kind == "table" and augment not in TABLE_VIEWS:
+    own = [name for name, view in AUGMENTATIONS.items() if view is _unwrap(chosen)]
+    if own and kind not in KINDS.get(own[0], (kind,)):
+        fitting = [name for name in AUGMENTATIONS if kind in KINDS.get(name, (kind,))]
+        name = repr(augment) if isinstance(augment, str) else _name(augment)
         raise ValueError(
-            f"augment={augment!r} makes views of images and series, not of tables; use "
-            f"{', '.join(map(repr, TABLE_VIEWS))}, None or a callable, or say with "
-            "input_shape that the rows are images."
+            f"augment={name} makes views of {plural(KINDS[own[0]])}, not of "
+            f"{plural((kind,))}; use {', '.join(map(repr, fitting))}, None or a "
+            "callable, or say with input_type and input_shape what X holds."
         )
     return chosen
+
+
+def _name(part: Any) -> str:
+    """Return the name of a class or function, behind its settings."""
+    part = _unwrap(part)
+    return getattr(part, "__name__", repr(part))
 
 
 def _is(value: Any, name: str) -> bool:
@@ -214,15 +276,28 @@ def _check_features(features: Any, n_components: int) -> Features:
         "its forward must return Features(global_, hidden, conv, local) with global_ "
         "(n, n_components) and local (n, channels, ...), see sk_dim.encoders"
     )
+    names = Features._fields
     if not isinstance(features, tuple) or len(features) not in (4, 5):
         raise TypeError(f"the encoder returned {type(features).__name__}; {expected}.")
     features = Features(*features)
-    if tuple(features.global_.shape) != (2, n_components) or features.local.ndim < 2:
+    for name, layer in zip(names, features, strict=True):
+        is_missing = layer is None and name in ("hidden", "conv", "summary")
+        if not isinstance(layer, Tensor) and not is_missing:
+            raise TypeError(
+                f"the encoder returned {type(layer).__name__} as {name} features; "
+                f"{expected}."
+            )
+    shapes = {
+        n: tuple(f.shape) for n, f in zip(names, features, strict=True) if f is not None
+    }
+    wrong = [name for name, shape in shapes.items() if shape[:1] != (2,)]
+    if shapes["global_"] != (2, n_components) or len(shapes["local"]) < 2 or wrong:
         raise ValueError(
             f"for 2 samples the encoder returned global features of shape "
-            f"{tuple(features.global_.shape)} and local ones of shape "
-            f"{tuple(features.local.shape)} with n_components={n_components}; "
-            f"{expected}."
+            f"{shapes['global_']} and local ones of shape {shapes['local']} with "
+            f"n_components={n_components}"
+            + (f", and {wrong[0]} ones of shape {shapes[wrong[0]]}" if wrong else "")
+            + f"; {expected}."
         )
     return features
 
@@ -230,25 +305,28 @@ def _check_features(features: Any, n_components: int) -> Features:
 def check_augment(
     augment: Callable[[Tensor, torch.Generator], Tensor], batch: Tensor, seed: int
 ) -> None:
-    """Raise a ValueError unless a view has the shape, dtype and device of its batch."""
+    """Raise a ValueError unless a view is like its batch, which it left as it was."""
+    before = batch.clone()
     view = augment(batch, torch.Generator(batch.device).manual_seed(seed))
     expected = (
         f"a tensor of shape {tuple(batch.shape)}, {batch.dtype}, on {batch.device}"
     )
     problem = None
     if not isinstance(view, Tensor):
-        problem = type(view).__name__
+        problem = f"returned {type(view).__name__}"
     elif (view.shape, view.dtype, view.device) != (
-        batch.shape,
-        batch.dtype,
-        batch.device,
+        before.shape,
+        before.dtype,
+        before.device,
     ):
-        problem = f"one of shape {tuple(view.shape)}, {view.dtype}, on {view.device}"
+        shape = tuple(view.shape)
+        problem = f"returned one of shape {shape}, {view.dtype}, on {view.device}"
     elif not bool(view.isfinite().all()):
-        problem = "values that are not finite"
+        problem = "returned values that are not finite"
+    elif not torch.equal(batch, before):
+        problem = "changed it in place, so that both views would be the same"
     if problem:
-        name = getattr(augment, "__name__", repr(augment))
         raise ValueError(
-            f"augment={name} got {expected} and returned {problem}; it must return a "
-            "finite view of the same shape, dtype and device."
+            f"augment={_name(augment)} got {expected} and {problem}; it must return a "
+            "finite view of the same shape, dtype and device as a new tensor."
         )

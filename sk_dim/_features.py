@@ -1,28 +1,35 @@
-"""What every encoder returns. This module imports nothing of its own package."""
+"""What every encoder returns, and what it may have.
 
-from typing import NamedTuple
+This module imports nothing of its own package.
+"""
 
-from torch import Tensor
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
+from torch import Tensor, nn
+
+KINDS = ("table", "series", "image")  # of samples of one, two and three axes
+N_COMPONENTS = 1024  # where neither the user nor the encoder says
 LAYERS = ("global", "hidden", "conv", "local")
 
 
 class Features(NamedTuple):
-    """What an encoder makes of a batch of n samples.
+    """Features of a batch of n samples, which the forward of an encoder returns.
 
     Parameters
     ----------
     global_ : Tensor of shape (n, n_components)
-        One vector a sample.
+        One vector for each sample.
     hidden : Tensor of shape (n, n_hidden) or None
         The layer before the global features.
     conv : Tensor of shape (n, c, ...) or None
-        The last map before the axes of location are flattened away.
+        The last map that still has axes of location.
     local : Tensor of shape (n, c, ...)
-        One vector of c channels a location, the locations on one or more axes.
+        One vector of c channels for each location, the locations on one or more axes.
     summary : Tensor of shape (n, k) or None, default=None
-        What critics and prior are given in place of the global features: a coarser
-        pooling of the same map, or a linear map of them. None gives them themselves.
+        Smaller vector that critics and prior see instead of the global features. If
+        None, they see the global features.
 
     Examples
     --------
@@ -41,10 +48,118 @@ class Features(NamedTuple):
 
     @property
     def code(self) -> Tensor:
-        """What critics and prior are given: the summary, or the global features."""
+        """What critics and prior see: the summary, or else the global features."""
         return self.global_ if self.summary is None else self.summary
 
     def layers(self) -> dict[str, Tensor]:
-        """Those layers that there are, by the names that users give them."""
+        """Return the layers that are not None, by the names that users give them."""
         named = zip(LAYERS, self[:-1], strict=True)
         return {name: layer for name, layer in named if layer is not None}
+
+
+class Encoder(nn.Module):
+    """Base class of encoders, with the defaults of all that an encoder may have.
+
+    An encoder need not be one: any ``torch.nn.Module`` will do, and what it does not
+    have is taken from here.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        Kinds of samples that it takes, of "table", "series" and "image".
+    min_side : int
+        Shortest side of an image, or length of a series, that it takes.
+    needs_head : bool
+        Whether the critic between two views sees the global features through a trained
+        head. Encoders that end in a trained linear layer need none.
+    view_scale : float or None
+        Factor by which training views of images are shrunk; None leaves them.
+    is_mirrored : bool
+        Set to True where views are flipped: in evaluation a sample and its mirror image
+        must then get equal features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Linear(Encoder):
+    ...     kinds = ("table",)
+    ...
+    ...     def __init__(self, input_shape, n_components):
+    ...         super().__init__()
+    ...         self.linear = torch.nn.Linear(*input_shape, n_components)
+    ...
+    ...     def forward(self, batch):
+    ...         global_ = self.linear(batch)
+    ...         return Features(global_, None, None, local=batch.unsqueeze(1))
+    >>> Linear((30,), 16)(torch.zeros(2, 30)).global_.shape
+    torch.Size([2, 16])
+    """
+
+    kinds: tuple[str, ...] = KINDS
+    min_side: int = 1
+    needs_head: bool = False
+    view_scale: float | None = None
+    is_mirrored: bool = False
+
+    @staticmethod
+    def full_width(input_shape: tuple[int, ...]) -> int:
+        """Return the number of components that ``n_components=None`` stands for.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            ``(d,)``, ``(c, l)`` or ``(c, h, w)``.
+
+        Returns
+        -------
+        int
+        """
+        return N_COMPONENTS
+
+    def learn_first(self, batch: Tensor, seed: int) -> None:
+        """Choose weights that suit the samples, before training; by default none.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n, *input_shape)
+            Some of the training samples, scaled.
+        seed : int
+            Seeds what is drawn.
+        """
+
+
+_DEFAULT = Encoder()
+
+
+def trait(encoder: Any, name: str) -> Any:
+    """Return an attribute of an encoder or of what builds it, else the default."""
+    while isinstance(encoder, partial):
+        encoder = encoder.func
+    return getattr(encoder, name, getattr(_DEFAULT, name))
+
+
+def plural(kinds: Iterable[str]) -> str:
+    """Join kinds of samples to words of a sentence."""
+    return " and ".join({"table": "tables", "image": "images"}.get(k, k) for k in kinds)
+
+
+def why_not(encoder: Any, input_shape: tuple[int, ...]) -> str | None:
+    """Say why an encoder cannot take samples of this shape, None where it can."""
+    kind = KINDS[len(input_shape) - 1]
+    kinds, min_side = trait(encoder, "kinds"), trait(encoder, "min_side")
+    if kind not in kinds:
+        return f"it takes {plural(kinds)}"
+    if kind != "table" and min(input_shape[1:]) < min_side:
+        return f"each side must be at least {min_side}"
+    return None
+
+
+def check_shape(encoder: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Raise a ValueError where an encoder that is being built cannot take the shape."""
+    reason = why_not(encoder, input_shape)
+    if reason:
+        kind = KINDS[len(input_shape) - 1]
+        raise ValueError(
+            f"{type(encoder).__name__} cannot take {kind} samples of shape "
+            f"{tuple(input_shape)}: {reason}."
+        )

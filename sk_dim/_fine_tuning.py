@@ -3,8 +3,7 @@
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,11 +162,10 @@ class FineTuner:
         KeyboardInterrupt
             At a second Ctrl-C within two seconds.
         """
-        with _whole_samples(self.encoder):
-            is_interrupted = _ends_by_interrupt(lambda: self._train(verbose))
-            # Unfinished there is no model to keep, so this starts again after a Ctrl-C.
-            while _ends_by_interrupt(self._finish):
-                is_interrupted = True
+        is_interrupted = _ends_by_interrupt(lambda: self._train(verbose))
+        # Unfinished there is no model to keep, so this starts again after a Ctrl-C.
+        while _ends_by_interrupt(self._finish):
+            is_interrupted = True
         self._warn_of_few_steps(is_interrupted)
 
     def _train(self, verbose: int) -> None:
@@ -278,7 +276,8 @@ class FineTuner:
         drawn = self.net.draw_views(self.rows.take(rows), self.generator)
         if self.targets is not None and len(drawn) == 2:
             drawn[1] = erase_box(drawn[1], n_labelled, self.generator)
-        return self.net.encode_views(drawn)
+        # The head is to see things as large as in the samples that it will predict.
+        return self.net.encode_views(drawn, is_shrunk=False)
 
     def _infomax(self, views: list[Features], n_labelled: int) -> Tensor:
         """Loss of Deep InfoMax; zero without its weight."""
@@ -362,20 +361,6 @@ def _ends_by_interrupt(stage: Callable[[], None]) -> bool:
             raise
         return True
     return False
-
-
-@contextmanager
-def _whole_samples(encoder: nn.Module) -> Iterator[None]:
-    """Let no view be made smaller: the head is to see things as large as they are."""
-    view_scale = getattr(encoder, "view_scale", None)
-    if view_scale is None:
-        yield
-        return
-    encoder.view_scale = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        encoder.view_scale = view_scale
 
 
 def _line(row: dict[str, float]) -> str:

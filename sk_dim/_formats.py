@@ -77,7 +77,10 @@ def read_format(
     input_shape : tuple of int or None
         Sample shape behind flattened rows.
     data_format : {"auto", "channels_first", "channels_last"}
-        Where the channels are.
+        Where the channels are. "auto" reads images by the one axis of size 1 to 4, the
+        first or the last. It reads series as (channels, length), unless that makes more
+        channels than values in each: then as (length, channels) where the last axis
+        has size 1 to 4 and the first has not.
 
     Raises
     ------
@@ -114,7 +117,8 @@ def read_format(
         )
     if kind == "series" and input_shape is not None and data_format == "auto":
         data_format = "channels_first"  # (C, L), as documented
-    return _check_sides(InputFormat(kind, layout, _channel_axis(layout, data_format)))
+    find = _series_channels if kind == "series" else _image_channels
+    return _check_sides(InputFormat(kind, layout, find(layout, data_format)))
 
 
 def _check_input_shape(input_shape: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -163,8 +167,24 @@ def _guess_kind(
     )
 
 
-def _channel_axis(layout: tuple[int, ...], data_format: str) -> int:
-    """Which axis of `layout` holds the channels: the first or the last."""
+def _series_channels(layout: tuple[int, ...], data_format: str) -> int:
+    """Which axis of a series, (channels, length) or (length, channels), is channels."""
+    if data_format != "auto":
+        return {"channels_first": 0, "channels_last": 1}[data_format]
+    first, last = layout
+    if first <= last:
+        return 0
+    if last in N_CHANNELS and first not in N_CHANNELS:
+        return 1
+    raise ValueError(
+        f"series of shape {layout} may be {first} channels of length {last} or {last} "
+        f"channels of length {first}; say which with data_format='channels_first' or "
+        "'channels_last'."
+    )
+
+
+def _image_channels(layout: tuple[int, ...], data_format: str) -> int:
+    """Which axis of an image holds the channels: the first or the last."""
     last = len(layout) - 1
     if data_format != "auto":
         return {"channels_first": 0, "channels_last": last}[data_format]
@@ -210,6 +230,43 @@ def warn_if_pixels(X: np.ndarray) -> None:
                 f"{side}x{side} images; pass input_shape={layout} to learn from "
                 "images, or input_type='table' to silence this.",
             )
+
+
+@np.errstate(all="ignore")
+def warn_if_series(X: np.ndarray) -> None:
+    """Warn where grey images (n, h, w) look like series: smooth along one axis only.
+
+    Neighbours in an image are alike in both directions. Neighbouring values of a series
+    are, but its channels in their order are not.
+    """
+    sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
+    if X.dtype.kind != "f" or len(sample) < 10:
+        return
+    down, right = (_neighbour_correlation(sample, axis) for axis in (1, 2))
+    likeness = max(down, right)
+    if not (likeness > 0.5 and min(down, right) < 0.25 * likeness):
+        return
+    _, height, width = X.shape
+    is_last = down > right
+    n_channels, length = (width, height) if is_last else (height, width)
+    also = ", data_format='channels_last'" if is_last else ""
+    warn(
+        f"X of shape {X.shape} is read as grey images of {height}x{width} pixels, but "
+        f"looks like series of {n_channels} channels and length {length}; pass "
+        f"input_type='series'{also} if it is, or input_type='image' to silence this."
+    )
+
+
+def _neighbour_correlation(images: np.ndarray, axis: int) -> float:
+    """Mean correlation, over samples, of neighbours along an axis of (n, h, w)."""
+    centred = images - images.mean(axis=0)
+    centred /= np.sqrt((centred * centred).mean(axis=0))  # nan where nothing varies
+    n = images.shape[axis]
+    a = np.take(centred, range(n - 1), axis=axis)
+    b = np.take(centred, range(1, n), axis=axis)
+    products = (a * b).mean(axis=0)
+    products = products[np.isfinite(products)]
+    return float(products.mean()) if products.size else 0.0
 
 
 def _square_layouts(side: int, n_channels: int) -> list[tuple[tuple[int, ...], int]]:

@@ -10,15 +10,19 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from sk_dim._formats import InputFormat, read_format, warn_if_pixels
+from sk_dim._arrays import as_array, check_numbers
+from sk_dim._formats import InputFormat, read_format, warn_if_pixels, warn_if_series
 from sk_dim._validation import warn
 
 BLOCK_VALUES = 2**21  # values that statistics are summed over at a time
 SAMPLE_VALUES = 2**23  # values that a first layer is learnt from
+MAX_SCALED = 1e15  # standard deviations, whose square float32 still holds
+SMALL_SPREAD = 1e-6  # of the spread, of what is nothing beside a fill value
+RARE = 0.01  # share of values that are a handful
+HUGE = 1e15  # a value that more than a handful can have only if it fills gaps
+MAX_SAMPLE_VALUES = 2**26  # of the 64 samples that are drawn even if they are large
 
 
 def check_rows(
@@ -29,22 +33,11 @@ def check_rows(
     Raises
     ------
     ValueError or TypeError
-        For what is empty, not finite, not real, sparse, of too few rows, or of another
-        shape than `fmt`.
+        For what is no array, empty, not finite, not real, masked, sparse, of too few
+        rows, or of another shape than `fmt`.
     """
-    if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    elif not hasattr(X, "shape"):
-        X = np.asarray(X)
-    if len(X.shape) <= 2:
-        return validate_data(
-            estimator, X, dtype="numeric", reset=fmt is None, ensure_min_samples=n_min
-        )
-    X = check_array(
-        X, dtype="numeric", allow_nd=True, ensure_min_samples=n_min, estimator=estimator
-    )
-    if fmt is not None:
+    X = check_numbers(estimator, as_array(X), n_min, is_first=fmt is None)
+    if fmt is not None and X.ndim > 2:
         fmt.check(X.shape)
     return X
 
@@ -58,6 +51,8 @@ def read_rows(estimator: BaseEstimator, X: Any) -> "Rows":
     )
     if fmt.kind == "table" and input_type == "auto":
         warn_if_pixels(array)
+    if array.ndim == 3 and input_type == "auto" and estimator.input_shape is None:
+        warn_if_series(array)
     estimator.n_features_in_ = fmt.n_features
     return Rows(array, fmt)
 
@@ -105,7 +100,9 @@ class Rows:
 
     def draw(self, seed: int) -> Tensor:
         """Draw up to 2,000 samples, fewer where they are large."""
-        n_most = max(64, min(2000, SAMPLE_VALUES // self.fmt.n_features))
+        n_values = self.fmt.n_features
+        n_most = max(64, min(2000, SAMPLE_VALUES // n_values))
+        n_most = max(2, min(n_most, MAX_SAMPLE_VALUES // n_values))
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(self), generator=generator)[:n_most]
         return self.take(drawn.sort().values)
@@ -176,6 +173,10 @@ class Scaling:
         self.device = device
         self._mean_on_device = mean.float().to(device)
         self._std_on_device = std.float().to(device)
+        # Batches of float64 lie on the CPU, or with all rows on the device.
+        self._exact = {"cpu": (mean, std)}
+        if device.type == "cuda":
+            self._exact["cuda"] = (mean.to(device), std.to(device))
 
     @classmethod
     def learn(cls, rows: Rows, device: torch.device) -> Self:
@@ -184,10 +185,13 @@ class Scaling:
         axes = [axis for axis in range(len(shape) + 1) if axis != 1]
         count = 0
         mean = squares = torch.zeros(shape[0], dtype=torch.float64)
+        low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
         block = max(1, BLOCK_VALUES // rows.fmt.n_features)
         for start in range(0, len(rows), block):
             values = rows.take(slice(start, start + block)).double()
             n_values = values.numel() // shape[0]
+            low = torch.minimum(low, values.amin(dim=axes))
+            high = torch.maximum(high, values.amax(dim=axes))
             block_mean = values.mean(dim=axes)
             centred = values - block_mean.view(shape)
             # Chan, Golub & LeVeque (1979): join the moments of two sets of values.
@@ -204,19 +208,98 @@ class Scaling:
                 "first, or take logarithms."
             )
         # Below this a standard deviation is the rounding error of the mean.
-        is_constant = std <= 1e-12 * mean.abs()
+        error = 1e-14 * mean.abs()
+        is_constant = std <= error
         if is_constant.all():
             warn(
                 "X is constant, so there is nothing to learn from; all rows will get "
                 "the same features.",
             )
-        std = torch.where(is_constant, 1.0, std)
+        elif not _is_narrow(rows.X.dtype):
+            warn_of_fill_values(rows, std, low, high)
+        std = torch.where(is_constant, error.clamp_min(1.0), std)
         return cls(mean.view(shape), std.view(shape), device)
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Scale a batch as `Rows.take` gives it, to float32 on the device."""
         if batch.dtype == torch.float64:
-            mean, std = self.mean.to(batch.device), self.std.to(batch.device)
+            mean, std = self._exact[batch.device.type]
             return ((batch - mean) / std).float().to(self.device)
-        batch = batch.to(self.device).float()
-        return (batch - self._mean_on_device) / self._std_on_device
+        values = batch.to(self.device).float()
+        return (values - self._mean_on_device) / self._std_on_device
+
+    def checked(self, batch: Tensor) -> Tensor:
+        """Scale a batch, but raise a ValueError where a value is too large to encode.
+
+        Not for training: the device would stop for the answer at every step.
+        """
+        scaled = self(batch)
+        if batch.dtype != torch.uint8:
+            _check_size(batch, scaled)
+        return scaled
+
+    def check(self, rows: Rows) -> None:
+        """Raise a ValueError where any of the rows hold values too large to encode."""
+        if not _is_narrow(rows.X.dtype):
+            block = max(1, BLOCK_VALUES // rows.fmt.n_features)
+            for start in range(0, len(rows), block):
+                self.checked(rows.take(slice(start, start + block)))
+
+
+def _is_narrow(dtype: np.dtype) -> bool:
+    """Whether all values of a dtype are near enough to one another to be scaled."""
+    return dtype.kind == "b" or dtype.itemsize <= 2
+
+
+def _check_size(batch: Tensor, scaled: Tensor) -> None:
+    """Raise a ValueError where a scaled value is too large to be encoded."""
+    if bool((scaled.abs() <= MAX_SCALED).all()):
+        return
+    value = batch.flatten()[batch.abs().argmax()].item()
+    raise ValueError(
+        f"X holds the value {value:g}, which is more than {MAX_SCALED:g} standard "
+        "deviations from the mean that fit learnt; if it stands for missing data, "
+        "leave such rows out or fill it in, and if not, take logarithms before fit."
+    )
+
+
+@torch.no_grad()
+def warn_of_fill_values(rows: Rows, std: Tensor, low: Tensor, high: Tensor) -> None:
+    """Warn where a column or channel owes its spread to values far from all others.
+
+    Values that stand for missing data, such as 9.97e36, leave what varies beside them
+    equal once it is scaled.
+
+    Parameters
+    ----------
+    rows : Rows
+        Samples, of which some are looked at.
+    std, low, high : Tensor of shape (c,) or (d,), float64
+        Standard deviation, least and greatest value of each channel or column.
+    """
+    n_rows = max(1, min(len(rows), BLOCK_VALUES // rows.fmt.n_features))
+    drawn = torch.linspace(0, len(rows) - 1, n_rows).long()
+    values = rows.take(drawn).double().transpose(0, 1).flatten(1)  # (c, m)
+    median = values.median(dim=1).values
+    is_high = (high - median) > (median - low)
+    extreme = torch.where(is_high, high, low)
+    distance = (extreme - median).abs()
+    near = (values - median[:, None]).abs() <= SMALL_SPREAD * distance[:, None]
+    # By hand, because the spread of all values but the far ones is asked for.
+    n_near = near.sum(dim=1)
+    centre = torch.where(near, values, 0.0).sum(dim=1) / n_near
+    squares = torch.where(near, values - centre[:, None], 0.0).square().sum(dim=1)
+    spread = (squares / n_near).sqrt()
+    is_rare = n_near >= (1 - RARE) * values.shape[1]
+    is_huge = (extreme.abs() >= HUGE) & (n_near > values.shape[1] / 2)
+    is_bad = (spread > 0) & (spread < SMALL_SPREAD * std) & (is_rare | is_huge)
+    bad = is_bad.nonzero().flatten().tolist()
+    if bad:
+        first = bad[0]
+        what = "column" if rows.fmt.kind == "table" else "channel"
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        warn(
+            f"the spread of {what} {first}{more} of X comes from a few values such as "
+            f"{extreme[first].item():g}, beside which all others look equal; if these "
+            "stand for missing data, leave such rows out or fill them in before fit."
+        )

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, linear, pad
 
+MAX_LOCATIONS = 2**10  # of a map that is averaged by one matrix product
+
 
 class ColumnConv(nn.Conv2d):
     """Convolution as one product with all windows, where the input is not trained.
@@ -52,6 +54,8 @@ def grid_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if maps.shape[2:] == size:
         return maps.flatten(1).float()
     n_locations = maps[0, 0].numel()
+    if n_locations > MAX_LOCATIONS:  # whose square would have to be kept in memory
+        return adaptive_avg_pool2d(maps, size).flatten(1).float()
     units = torch.eye(n_locations, device=maps.device, dtype=maps.dtype)
     shares = adaptive_avg_pool2d(units.view(n_locations, *maps.shape[2:]), size)
     # Channels last, and with them the gradient, whose layout the layers below share.

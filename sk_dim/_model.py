@@ -14,7 +14,7 @@ from sk_dim._batches import SliceLoader, count_held_out, rows_that_fit
 from sk_dim._callbacks import copy_callbacks
 from sk_dim._design import Design, check_augment
 from sk_dim._devices import available_device, choose_device, choose_precision
-from sk_dim._features import Features
+from sk_dim._features import Features, trait
 from sk_dim._formats import InputFormat
 from sk_dim._inputs import Rows, Scaling, check_rows, read_rows
 from sk_dim._net import InfomaxNet
@@ -69,8 +69,7 @@ class Model:
         if design.augment is not None:
             check_augment(design.augment, scaling(rows.take(slice(0, 8))), seed)
         net = design.build(scaling, precision, seed)
-        if hasattr(net.module_, "learn_first"):
-            net.module_.learn_first(scaling(rows.draw(seed)), seed)
+        trait(net.module_, "learn_first")(scaling(rows.draw(seed)), seed)
         return cls(design, net)
 
     @property
@@ -331,6 +330,7 @@ def resume(estimator: BaseEstimator, X: ArrayLike) -> Rows:
     model = estimator.model_
     check_training(estimator)
     rows = rows_like(estimator, X, model.fmt, n_min=2)
+    model.net.scaling.check(rows)
     model.design.check_unchanged(Design.from_params(vars(estimator), rows.fmt))
     check_layer(estimator.output_layer, model.net.layer_shapes)
     count_held_out(len(rows), estimator.validation_fraction)

@@ -21,7 +21,7 @@ from sk_dim import _interrupts
 from sk_dim._batches import HoldOut, SliceLoader, Source, count_held_out, n_batches
 from sk_dim._callbacks import OURS, StopAtTimeLimit
 from sk_dim._devices import exact_float32, reduced_precision, seeded
-from sk_dim._features import Features
+from sk_dim._features import Features, trait
 from sk_dim._inputs import Scaling
 from sk_dim._schedule import Schedule
 from sk_dim.objective import Objective
@@ -155,15 +155,17 @@ class InfomaxNet(NeuralNet):
             return [scaled]
         return [self.augment(scaled, generator) for _ in range(2)]
 
-    def encode_views(self, views: list[Tensor]) -> list[Features]:
-        """Features of scaled views of the same samples."""
+    def encode_views(
+        self, views: list[Tensor], *, is_shrunk: bool = True
+    ) -> list[Features]:
+        """Features of scaled views of the same samples, shrunk if the encoder says."""
         if len(views) == 1:
             # A part of the user may return a plain tuple.
             return [Features(*self.module_(views[0]))]
         # One pass over both views: half the calls, and they share batch statistics.
         batch = torch.cat(views)
-        scale = getattr(self.module_, "view_scale", None)
-        if scale is not None:
+        scale = trait(self.module_, "view_scale")
+        if is_shrunk and scale is not None:
             sides = [round(scale * side) for side in batch.shape[2:]]
             batch = interpolate(batch, sides, mode="bilinear", antialias=True)
         features = Features(*self.module_(batch))
@@ -222,7 +224,7 @@ class InfomaxNet(NeuralNet):
         """Features of a raw batch, in float32 and evaluation mode."""
         self._set_training(training)
         with torch.inference_mode(), exact_float32(self.device):
-            return Features(*self.module_(self.scaling(batch)))
+            return Features(*self.module_(self.scaling.checked(batch)))
 
     # The epoch and the training
 

@@ -1,14 +1,14 @@
-"""Augmentations: a batch to a random view of it.
+"""Augmentations: from a batch to a random view of it.
 
 An augmentation is a function ``augment(batch, generator) -> batch``. The batch is
 scaled, float32, channels first, ``(n, c, h, w)`` or ``(n, c, l)``, or ``(n, d)`` rows
 of a table; the view has its shape, dtype and device. Each sample gets its own random
 draw, all of them in whole-batch tensor operations.
 
-Views decide what survives: what differs between two views of a sample is what the
-encoder learns to forget. A crop changes place, size and tilt, a flip left and right
-(the direction of time in a series), a colour change hue and brightness, noise the
-finest detail, corruption what a single value says that no other one does.
+The encoder learns to forget what differs between two views of a sample. A crop changes
+place, size and tilt. A flip exchanges left and right (in a series, the direction of
+time). Colour changes hue and brightness. Noise hides the finest detail. Corruption
+hides what only a single value tells.
 
 This module imports nothing of its own package.
 """
@@ -205,12 +205,12 @@ def noise(
     generator : torch.Generator, default=None
         On the device of the batch.
     std : float, default=0.3
-        Standard deviation of the noise, in those of the channels.
+        Standard deviation of the noise, in units of that of the scaled channels.
 
     Returns
     -------
     Tensor of the shape, dtype and device of `batch`
-        Keeps all that is larger than the noise; the finest detail is forgotten.
+        Only details smaller than the noise are lost.
 
     Examples
     --------
@@ -241,8 +241,8 @@ def corrupt(
     Returns
     -------
     Tensor of the shape, dtype and device of `batch`
-        Every column keeps its distribution; what ties columns together is what two
-        views of a row have in common.
+        Every column keeps its distribution. Two views of a row share what its columns
+        tell of one another.
 
     References
     ----------
@@ -322,4 +322,12 @@ AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "corrupt": corrupt,
     "natural": natural,
     "noise": noise,
+}
+
+# Kinds of samples that these make views of; all that are not listed suit every kind.
+KINDS: dict[str, tuple[str, ...]] = {
+    "crop": ("image", "series"),
+    "flip": ("image", "series"),
+    "color": ("image", "series"),
+    "natural": ("image", "series"),
 }

@@ -1,20 +1,12 @@
-"""Encoders: a batch of samples to its features, local and global.
+"""Encoders: from a batch of samples to local and global features.
 
-An encoder is a module whose forward takes a scaled float32 batch ``(n, *input_shape)``
-and returns :class:`Features`. Shapes are derived, never typed in: images of any height,
-width and number of channels, series of any length, tables of any number of columns.
+The forward of an encoder takes a scaled float32 batch ``(n, *input_shape)`` and returns
+:class:`Features`. Shapes are derived, never typed in: images of any height, width and
+number of channels, series of any length, tables of any number of columns.
 
-What else an encoder may have:
-
-- a method ``learn_first(batch, seed)``: before its training it gets a scaled batch of
-  the training samples, to choose weights that suit them;
-- ``full_width(input_shape)``, a static method: how many components it has by default;
-- ``needs_head``: whether the global term of two views is to compare the global features
-  behind a head, as it should where they come straight from a map;
-- ``view_scale``: the factor by which images are made smaller for training on two views,
-  or None;
-- ``is_mirrored``, which is set to True where views are flipped: in evaluation a sample
-  and its mirror image are then to get equal features.
+The base class :class:`Encoder` says what else an encoder may have, such as the kinds of
+samples it takes and a first layer that is learnt before training. A plain
+``torch.nn.Module`` has its defaults.
 """
 
 import math
@@ -23,24 +15,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sk_dim._features import Features
+from sk_dim._features import Encoder, Features, check_shape
 from sk_dim._layers import plan_convs
 from sk_dim.patches import PatchEncoder
 
-__all__ = ["ENCODERS", "ConvEncoder", "Features", "MLPEncoder", "PatchEncoder"]
+__all__ = [
+    "ENCODERS",
+    "ConvEncoder",
+    "Encoder",
+    "Features",
+    "MLPEncoder",
+    "PatchEncoder",
+]
 
 
 N_SUMMARY = 1024  # of the global features of tables, for the critics
 MAX_FLAT = 6400  # values of the last map that the hidden layer takes as they are
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """Convolutional encoder for images and series of any size.
 
-    Strided convolutions halve each side until it is 4 to 7 long, so small inputs get
-    two of them and large ones more; for 28x28, 32x32 and 64x64 these are the stages of
-    the paper's nets. The local features are the first map with at most 64 locations,
-    the global ones a linear map of a fully connected hidden layer on the last map.
+    Strided convolutions halve each side until it is 4 to 7 long: two for small inputs,
+    more for large ones. For 28x28, 32x32 and 64x64 pixels these are the stages of the
+    paper's nets. The local features are the first map with at most 64 locations. The
+    global features are a linear map of a fully connected layer on the last map.
 
     Parameters
     ----------
@@ -49,13 +48,14 @@ class ConvEncoder(nn.Module):
     n_components : int
         Size of the global features.
     n_hidden : int or None, default=None
-        Units of the hidden layer; None takes the paper's 1024, or 512 where the last
-        map has few values.
+        Units of the hidden layer. None takes half as many as the last map has values,
+        at least 512 and at most the paper's 1024.
     n_channels : int, default=64
-        Channels after the first halving; each next one has twice as many, up to 256.
+        Channels after the first halving, doubled by each further one up to 256.
     compile_mode : str or None, default=None
-        Of ``torch.compile``, such as "default" or "reduce-overhead", which replays CUDA
-        graphs. Compiling takes a minute and gains little on a CPU; None does not.
+        Mode of ``torch.compile``, such as "default" or "reduce-overhead", which replays
+        CUDA graphs. Compiling takes a minute and gains little on a CPU. None does not
+        compile.
 
     Notes
     -----
@@ -74,6 +74,8 @@ class ConvEncoder(nn.Module):
     torch.Size([2, 128, 8, 8])
     """
 
+    kinds = ("image", "series")
+
     def __init__(
         self,
         input_shape: tuple[int, ...],
@@ -84,6 +86,7 @@ class ConvEncoder(nn.Module):
         compile_mode: str | None = None,
     ) -> None:
         super().__init__()
+        check_shape(self, input_shape)
         n_in, *sides = input_shape
         conv_class = (nn.Conv1d, nn.Conv2d)[len(sides) - 1]
         norm_class = (nn.BatchNorm1d, nn.BatchNorm2d)[len(sides) - 1]
@@ -138,12 +141,12 @@ class ConvEncoder(nn.Module):
         return Features(self.global_(hidden), hidden, maps[-1], maps[self.local_stage])
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Encoder):
     """Encoder for tables, whose local features are overlapping subsets of the columns.
 
-    A shared net sees the row once for each subset, the other columns at their mean; its
-    outputs are the local features. A layer on all of them makes the global ones, and
-    what critics compare is a linear map of these.
+    The same net encodes the row once per subset, with all other columns set to their
+    mean. Its outputs are the local features. A layer on all of them makes the global
+    features; critics see a linear map of these.
 
     Parameters
     ----------
@@ -154,8 +157,8 @@ class MLPEncoder(nn.Module):
     n_hidden : int, default=256
         Units of the shared net.
     n_subsets : int, default=8
-        Windows over the columns, in their order; each column is in two of them. Tables
-        of fewer columns have as many subsets as columns.
+        Number of overlapping windows over the columns in their order; each column is in
+        two. Tables of fewer columns have as many subsets as columns.
 
     Notes
     -----
@@ -174,6 +177,7 @@ class MLPEncoder(nn.Module):
     torch.Size([2, 128, 8])
     """
 
+    kinds = ("table",)
     subsets: Tensor
 
     def __init__(
@@ -185,6 +189,7 @@ class MLPEncoder(nn.Module):
         n_subsets: int = 8,
     ) -> None:
         super().__init__()
+        check_shape(self, input_shape)
         (n_columns,) = input_shape
         n_subsets = min(n_subsets, n_columns)
         self.register_buffer("subsets", _windows(n_columns, n_subsets))

@@ -1,10 +1,8 @@
-"""Patch filters, a first layer that knows the data before training, and its encoder.
+"""Patch filters: a first layer learnt from the data before training; its encoder.
 
-Single-layer features of whitened, clustered patches come near to those of trained nets
-(Coates, Lee & Ng 2011). As the first layer of an encoder they cost one pass forward and
-none backward, and leave the training to what lies above.
-
-A series is an image of one row, whose patches are wider.
+Features of one layer of whitened, clustered patches come near to those of trained nets
+(Coates, Lee & Ng 2011). As first layer of an encoder they need no backward pass. A
+series is treated as an image of one row.
 """
 
 import math
@@ -12,42 +10,49 @@ import math
 import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, avg_pool2d, conv2d, pad, unfold
 
-from sk_dim._features import Features
+from sk_dim._features import Encoder, Features, check_shape
 from sk_dim._layers import ColumnConv, Residual, grid_means, plan_halvings
 
 __all__ = ["PatchEncoder", "PatchFilters"]
 
 N_PATCHES = 20_000  # that the filters are learnt from
+N_VECTORS = 10_000  # locations that directions of many channels are learnt from
+MANY_CHANNELS = 16  # above which channels are mixed to fewer
+MAX_PATCH_VALUES = 576  # of a patch of mixtures, as 16 channels of 6x6 pixels have
+MIN_MIXTURES = 8
 FLOOR = 0.1  # variance of a patch below which its contrast is not blown up
 WHITENING_FLOOR = 0.1  # of eigenvalues, so that noise is not blown up
 THRESHOLD = 0.5  # of activation, in standard deviations of the responses
 
 
 class PatchFilters(nn.Module):
-    r"""Respond to what whitened patches of the data look like.
+    r"""Filter images by centroids of whitened patches.
 
-    Each filter is a centroid of whitened patches. Its response to a patch, whose
-    contrast is normalised, is split into what exceeds a threshold and what falls below
-    its negative, and averaged over 2x2 neighbours. The filters are buffers: they are
-    learnt by `learn`, not trained.
+    The response of a filter to a patch of normalised contrast is split into what
+    exceeds a threshold and what falls below its negative, and averaged over 2x2
+    neighbours. The filters are buffers: `learn` sets them, training does not.
 
     Parameters
     ----------
     input_shape : tuple of int
-        ``(channels, height, width)``, both sides at least 12, or the height 1: a row.
+        ``(channels, height, width)``, both sides at least 12, or of height 1: a row.
     n_filters : int, default=64
-        Filters; the map has twice as many channels.
+        Number of filters; the map has twice as many channels.
 
     Notes
     -----
-    Patches are taken every second pixel and are 6 pixels wide; along sides of more than
-    90 pixels every fourth (8 wide), of more than 180 every eighth (12 wide). In a row,
-    where they would hold too few values, they are 10 pixels wider. With patch
-    p of variance v, filter w and standard deviation s of all responses, a response is
-    :math:`w^\top (p - \bar p) / (s \sqrt{v + 0.1})`.
+    Along a side of up to 90 pixels the stride is 2 and a patch 6 long, up to 180 pixels
+    4 and 8, above 8 and 12. Patches of a series are 10 values longer.
+
+    For patch p of variance v, filter w and standard deviation s of all responses, the
+    response is :math:`w^\top (p - \bar p) / (s \sqrt{v + 0.1})`.
+
+    More than 16 channels are first mixed to their leading principal components, so many
+    that a patch has about 576 values; the filters are mapped back to all channels.
 
     References
     ----------
@@ -105,39 +110,75 @@ class PatchFilters(nn.Module):
         Parameters
         ----------
         batch : Tensor of shape (n, c, h, w)
-            A sample of the training images.
+            Some of the training images.
         seed : int
-            Of the choice of patches and of their clustering.
+            Seeds the choice of patches and their clustering.
         """
-        patches = self._draw_patches(batch.detach().cpu().float(), seed)
-        patches = patches - patches.mean(dim=1, keepdim=True)
-        patches /= (patches.var(dim=1, correction=0, keepdim=True) + FLOOR).sqrt()
+        batch = batch.detach().cpu().float()
+        mixing = self._mix_channels(batch, seed)
+        patches = self._draw_patches(batch, mixing, seed)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         # Rounding leaves eigenvalues of constant directions a little below zero.
         whitening = vectors / (values.clamp_min(0.0) + WHITENING_FLOOR).sqrt()
         whitening = whitening @ vectors.T
-        centroids = self._cluster((patches @ whitening).numpy(), seed)
+        centroids = self._cluster((patches @ whitening).numpy(), mixing, seed)
         filters = _normalise(torch.from_numpy(centroids)) @ whitening
-        filters -= filters.mean(dim=1, keepdim=True)
+        if mixing is None:
+            filters -= filters.mean(dim=1, keepdim=True)
         spread = (patches @ filters.T).std(correction=0)
+        if mixing is not None:
+            # A filter of mixtures is a filter of channels: the mixing is linear.
+            filters = filters.view(len(filters), mixing.shape[1], -1)
+            filters = torch.einsum("fka,ck->fca", filters, mixing).flatten(1)
+            filters -= filters.mean(dim=1, keepdim=True)
         if spread > 0:  # else all patches are flat, and any filters will do
             self.filters.copy_((filters / spread).view_as(self.filters))
 
-    def _draw_patches(self, batch: Tensor, seed: int) -> Tensor:
-        """Draw patches (m, d) from random images, each cut into disjoint ones.
+    def _mix_channels(self, batch: Tensor, seed: int) -> Tensor | None:
+        """Return leading directions (c, k) of many channels, None for few channels.
 
-        Rows, which have fewer of them, are cut into patches that overlap by half.
+        Learning time grows with the cube of the values in a patch.
+        """
+        n_channels = batch.shape[1]
+        n_mixtures = max(MIN_MIXTURES, MAX_PATCH_VALUES // math.prod(self.size))
+        if n_channels <= max(MANY_CHANNELS, n_mixtures):
+            return None
+        generator = torch.Generator().manual_seed(seed)
+        n_each = max(1, N_VECTORS // len(batch))
+        drawn = torch.randint(batch[0, 0].numel(), (n_each,), generator=generator)
+        vectors = batch.flatten(2)[:, :, drawn].transpose(1, 2).flatten(0, 1)
+        vectors = vectors - vectors.mean(dim=0)
+        _, _, directions = randomized_svd(
+            vectors.numpy(), min(n_mixtures, *vectors.shape), random_state=seed
+        )
+        return torch.from_numpy(directions.T.copy())
+
+    def _draw_patches(self, batch: Tensor, mixing: Tensor | None, seed: int) -> Tensor:
+        """Draw patches (m, d) of random images, of normalised contrast, channels mixed.
+
+        Images are cut into disjoint patches, rows into patches that overlap by half.
         """
         generator = torch.Generator().manual_seed(seed)
         step = (1, self.size[1] // 2) if self.is_row else self.size
-        n_each = len(unfold(batch[:1], self.size, stride=step)[0].T)
+        n_each = len(unfold(batch[:1, :1], self.size, stride=step)[0].T)
         n_images = 2 * N_PATCHES // n_each + 1
         images = batch[torch.randperm(len(batch), generator=generator)[:n_images]]
-        patches = unfold(images, self.size, stride=step).transpose(1, 2)
-        patches = patches.flatten(0, 1)
-        return patches[torch.randperm(len(patches), generator=generator)[:N_PATCHES]]
+        chosen = torch.randperm(len(images) * n_each, generator=generator)[:N_PATCHES]
+        if mixing is None:
+            patches = unfold(images, self.size, stride=step).transpose(1, 2)
+            return _normalise_contrast(patches.flatten(0, 1)[chosen])
+        drawn = []
+        # A few images at a time: all patches with all channels may not fit in memory.
+        for i, image in enumerate(images):
+            inside = chosen[chosen // n_each == i] % n_each
+            patches = unfold(image[None], self.size, stride=step)[0].T[inside]
+            patches = _normalise_contrast(patches).view(len(inside), len(mixing), -1)
+            drawn.append((mixing.T @ patches).flatten(1))  # (m, k * area)
+        return torch.cat(drawn)
 
-    def _cluster(self, patches: np.ndarray, seed: int) -> np.ndarray:
+    def _cluster(
+        self, patches: np.ndarray, mixing: Tensor | None, seed: int
+    ) -> np.ndarray:
         """Return as many centroids as there are filters."""
         n_filters = len(self.filters)
         n_missing = max(0, n_filters - len(patches))
@@ -146,9 +187,17 @@ class PatchFilters(nn.Module):
         )
         centroids = k_means.fit(patches).cluster_centers_
         # From fewer patches than filters, the others stay random.
-        return np.concatenate(
-            [centroids, self.filters[:n_missing].cpu().flatten(1).numpy()]
-        )
+        random = self.filters[:n_missing].cpu().flatten(2)
+        if mixing is not None:
+            random = torch.einsum("fca,ck->fka", random, mixing)
+        return np.concatenate([centroids, random.flatten(1).numpy()])
+
+
+def _normalise_contrast(patches: Tensor) -> Tensor:
+    """Centre each patch and bring its variance to 1, flat ones excepted."""
+    patches = patches - patches.mean(dim=1, keepdim=True)
+    patches /= (patches.var(dim=1, correction=0, keepdim=True) + FLOOR).sqrt()
+    return patches
 
 
 def _stride(side: int) -> int:
@@ -166,16 +215,16 @@ def _normalise(rows: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-class PatchEncoder(nn.Module):
+class PatchEncoder(Encoder):
     """Convolutional encoder whose first layer is learnt from patches of the samples.
 
-    On two CPU cores, most of the time of a convolutional net goes into training its
-    first layers, to find what clustering finds in a second. Here the first layer is
-    :class:`sk_dim.patches.PatchFilters`, convolutions above it halve each side of the
-    map until it is 4 to 7 long, and the global features are the largest values of the
-    last map in overlapping windows, its channels standardised; of series, means of the
-    first map beside them, which training may forget. On 32x32 colour images
-    it trains on some four times as many samples a second as :class:`ConvEncoder`.
+    Training the first layers takes most of the time of a convolutional net on a CPU, to
+    find what clustering finds in a second. So here the first layer is
+    :class:`sk_dim.patches.PatchFilters`. Convolutions above it halve each side of the
+    map until it is 4 to 7 long. The global features are the maxima of the last map in
+    overlapping windows, its channels standardised. For series, means of the first map
+    are added, because training may lose what they hold. On 32x32 colour images it
+    trains on some four times as many samples a second as :class:`ConvEncoder`.
 
     Parameters
     ----------
@@ -185,26 +234,26 @@ class PatchEncoder(nn.Module):
     n_components : int
         Size of the global features.
     n_filters : int, default=64
-        Patch filters.
+        Number of patch filters.
     view_scale : float, default=0.75
-        Views of images are made smaller by this factor, which takes half the time.
-        Random crops make things larger, so that they look as large in training as in
-        whole images, which are encoded as they are.
+        Training views of images are shrunk by this factor, which halves the cost. Crops
+        enlarge objects; shrinking brings them back to their size in whole images.
     compile_mode : str or None, default=None
-        Of ``torch.compile``, such as "default" or "reduce-overhead", which replays CUDA
-        graphs. Compiling takes a minute and gains little on a CPU; None does not.
+        Mode of ``torch.compile``, such as "default" or "reduce-overhead", which replays
+        CUDA graphs. Compiling takes a minute and gains little on a CPU. None: do not.
 
     Notes
     -----
-    `full_width` components are 256 channels in 3x3 windows; of a series in 3 along it,
-    and before them the means of the first map in each quarter. With fewer components a
-    fixed random projection to orthonormal axes follows, for more there are more
-    channels. What critics compare are the means in each quadrant or
-    quarter: where in it a thing was, differs between views.
+    `full_width` components are 256 channels in 3x3 windows; for series in 3 windows,
+    and before them the means of the first map in each quarter. If `n_components` is
+    below `full_width`, a fixed random orthonormal projection follows; if above, the
+    last map gets more channels. Critics see means over quadrants (of series: quarters),
+    because exact position differs between views.
 
-    Features of an image in evaluation are the mean of those of it shifted by half the
-    step between patches to either end of a diagonal. Where views are flipped, those of
-    the mirror image of a sample are in the mean, and mirror images get equal ones.
+    In evaluation, the features of an image are averaged over two versions of it,
+    shifted by half the step between patches to either end of a diagonal. Where views
+    are flipped, both versions of the mirror image are included, so that mirror images
+    get equal features.
 
     References
     ----------
@@ -225,6 +274,9 @@ class PatchEncoder(nn.Module):
     (torch.Size([2, 2304]), torch.Size([2, 256, 4, 4]))
     """
 
+    kinds = ("image", "series")
+    min_side = 16
+    needs_head = True
     projection: Tensor | None
 
     def __init__(
@@ -237,10 +289,9 @@ class PatchEncoder(nn.Module):
         compile_mode: str | None = None,
     ) -> None:
         super().__init__()
+        check_shape(self, input_shape)
         self.is_series = len(input_shape) == 2
         self.view_scale = None if self.is_series else view_scale
-        self.needs_head = True
-        self.is_mirrored = False
         self.patches = PatchFilters(_as_image(input_shape), n_filters)
         sides, strides = plan_halvings(*_map_sides(input_shape))
         self.grid = _grid(sides[-1])
@@ -278,13 +329,24 @@ class PatchEncoder(nn.Module):
 
     @staticmethod
     def full_width(input_shape: tuple[int, ...]) -> int:
-        """Values of 256 channels in up to 3x3 windows of the last map.
+        """Count the values of 256 channels in up to 3x3 windows of the last map.
 
-        Of series also of 128 in the quarters of the first.
+        For series, those of 128 channels in quarters of the first map are added.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            ``(channels, height, width)`` or ``(channels, length)``.
+
+        Returns
+        -------
+        int
         """
         sides, _ = plan_halvings(*_map_sides(input_shape))
-        n_last = 256 * math.prod(_grid(sides[-1]))
-        return n_last + 128 * min(4, sides[-1][1]) * (len(input_shape) == 2)
+        n_values = 256 * math.prod(_grid(sides[-1]))
+        if len(input_shape) == 2:
+            n_values += 128 * min(4, sides[-1][1])
+        return n_values
 
     def learn_first(self, batch: Tensor, seed: int) -> None:
         """Learn the patch filters from scaled samples.
@@ -294,7 +356,7 @@ class PatchEncoder(nn.Module):
         batch : Tensor of shape (n, c, h, w) or (n, c, l)
             Some of the training samples.
         seed : int
-            Of what is drawn.
+            Seeds the choice of patches and their clustering.
         """
         self.patches.learn(batch.unsqueeze(2) if self.is_series else batch, seed)
 
@@ -319,11 +381,10 @@ class PatchEncoder(nn.Module):
         return Features(global_, hidden, conv, local, summary)
 
     def _mean_of_versions(self, batch: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Average maps and what is made of them over shifted images and mirror images.
+        """Average maps and features over shifted images and mirror images.
 
-        The shifts see what falls between the patches. Where views are flipped, mirror
-        images have the same versions, and with it equal features; maps turn with the
-        image.
+        Shifted images show what falls between the patches. Mirror images have the same
+        versions, hence equal features; their maps are mirrored.
         """
         down, right = (stride // 2 for stride in self.patches.stride)
         height, width = batch.shape[2:]

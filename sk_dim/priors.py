@@ -1,9 +1,9 @@
-"""Priors: give the global features a distribution known beforehand.
+"""Priors: give the global features a distribution that is known beforehand.
 
-A prior is a module whose forward takes the global features of a batch, ``codes``
-(n, d), and a generator, and returns the codes that the critics are to see and one
-number, the term that the objective adds, which is larger where the codes look more like
-the prior.
+A prior is a module. Its forward takes the global features of a batch, ``codes`` of
+shape (n, d), and a generator. It returns the codes that the critics see, and one
+number: the term that the objective adds, larger where the codes look more like the
+prior. A new entry in ``PRIORS`` is a callable ``(n_components, weight) -> module``.
 
 This module imports nothing of its own package.
 """

@@ -1,15 +1,38 @@
 """What is refused: in one sentence, before the first epoch."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
 from sklearn.exceptions import NotFittedError
 
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import DeepInfomaxTransformer, augmentations
+from sk_dim.encoders import ConvEncoder, MLPEncoder, PatchEncoder
 
 X = np.random.default_rng(0).normal(size=(20, 12))
 IMAGES = np.random.default_rng(0).normal(size=(20, 3, 8, 8))
+
+
+class Returns(torch.nn.Module):
+    """An encoder that returns what it is told to."""
+
+    def __init__(self, *values):
+        super().__init__()
+        self.values = values
+
+    def forward(self, batch):
+        return self.values
+
+
+def built_by_hand(encoder):
+    """Return a function that builds an encoder, and says nothing of what it takes."""
+
+    def build(shape, n_components):
+        return encoder(shape, n_components)
+
+    return build
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +82,8 @@ def test_sparse(sparse):
 
 
 def test_strings():
-    refused(
-        "could not convert string to float|bytes/strings", X=np.array([["a", "b"]] * 3)
-    )
-    refused("could not convert string", X=np.array([["a", 1.0]] * 3, dtype=object))
+    refused("X holds strings, such as 'a'", X=np.array([["a", "b"]] * 3))
+    refused("X holds strings", X=np.array([["a", 1.0]] * 3, dtype=object))
 
 
 def test_complex():
@@ -123,10 +144,14 @@ def test_values_out_of_range(params, match):
         ({"encoder": torch.nn.Linear(2, 2)}, r"encoder=Linear\(...\) is a module, which"),
         ({"encoder": lambda shape, n: None}, r"encoder returned NoneType"),
         ({"encoder": lambda shape, n: torch.nn.Identity()}, r"the encoder returned Tensor"),
+        ({"encoder": lambda shape, n: Returns(torch.zeros(2, n), None, None, "map")}, r"returned str as local features; its forward must return Features"),
+        ({"encoder": lambda shape, n: Returns(torch.zeros(2, n), None, None, None)}, r"returned NoneType as local features"),
         ({"callbacks": 3}, r"callbacks=3 is not a list"),
         ({"callbacks": [print]}, r"which is no skorch callback; .* set_callbacks"),
     ],
-    ids=str,
+    ids=["n-real", "n-bool", "n-string", "batch-string", "max_iter-string", "rate-none",
+         "weight-string", "encoder-module", "encoder-none", "encoder-tensor",
+         "encoder-of-text", "encoder-of-none", "callbacks-integer", "callbacks-function"],
 )  # fmt: skip
 def test_things_of_the_wrong_kind(params, match):
     refused(match, TypeError, **params)
@@ -148,9 +173,25 @@ def test_a_device_that_is_not_there():
         (np.zeros((20, 2, 3, 8, 8)), {}, r"has 5 axes"),
         (IMAGES, {"encoder": "mlp"}, r"encoder='mlp' cannot take image samples of shape \(3, 8, 8\)"),
         (IMAGES, {"encoder": "patch"}, r"encoder='patch' cannot take image samples"),
+        (IMAGES, {"encoder": MLPEncoder}, r"encoder=MLPEncoder cannot take image samples of shape \(3, 8, 8\): it takes tables; use"),
+        (IMAGES, {"encoder": PatchEncoder}, r"encoder=PatchEncoder cannot .*each side must be at least 16"),
+        (X, {"encoder": ConvEncoder}, r"encoder=ConvEncoder cannot take table samples of shape \(12,\): it takes images and series"),
+        (X, {"encoder": functools.partial(ConvEncoder, n_hidden=16)}, r"encoder=ConvEncoder cannot take table samples"),
+        (X, {"encoder": built_by_hand(ConvEncoder)}, r"ConvEncoder cannot take table samples of shape \(12,\): it takes"),
+        (IMAGES, {"encoder": built_by_hand(MLPEncoder)}, r"MLPEncoder cannot take image samples"),
+        (X, {"augment": augmentations.crop}, r"augment=crop makes views of images and series, not of tables; use 'corrupt', 'noise'"),
+        (X, {"augment": ("noise", functools.partial(augmentations.crop, min_area=0.5))}, r"augment=crop makes views of images"),
+        (IMAGES, {"encoder": lambda shape, n: Returns(torch.zeros(2, n), None, torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4))}, r"conv ones of shape \(1, 3, 4, 4\)"),
+        (X, {"n_components": 10**8}, r"n_components=100000000 needs more than 1 GiB of parameters.* can have up to \d+ with"),
+        (np.zeros((20, 16, 16)) + np.arange(20)[:, None, None], {"n_components": 10**5}, r"n_components=100000 needs .* \(1, 16, 16\) can have up to \d+"),
+        (IMAGES, {"n_components": 10**6}, r"n_components=1000000 needs"),
         (IMAGES, {"augment": ("crop", "zoom")}, r"augment='zoom' is not known"),
         (IMAGES, {"validation_fraction": 0.05}, r"validation_fraction=0.05 splits 20"),
     ],
+    ids=["thin", "five-channels", "two-axes-of-channels", "small", "five-axes",
+         "mlp-of-images", "patch-of-small", "MLPEncoder", "PatchEncoder", "ConvEncoder",
+         "partial", "lambda", "lambda-of-mlp", "crop", "partial-crop", "rows-of-a-map",
+         "wide-table", "wide-patch", "wide-conv", "zoom", "validation_fraction"],
 )  # fmt: skip
 def test_shapes_that_do_not_fit(X, params, match):
     refused(match, X=X, **params)
@@ -163,7 +204,10 @@ def test_shapes_that_do_not_fit(X, params, match):
         (lambda b: b.double(), r"torch.float64"),
         (lambda b: b * torch.nan, r"values that are not finite"),
         (lambda b: b.numpy(), r"returned ndarray"),
+        (lambda b: b.add_(1), r"both views would be the same"),
+        (lambda b: b.clone() if b.mul_(2) is b else b, r"both views would be the same"),
     ],
+    ids=["shape", "dtype", "nan", "array", "in-place", "a-copy-but-in-place"],
 )
 def test_augmentations_that_return_something_else(view, match):
     def my_view(batch, generator):
@@ -173,8 +217,6 @@ def test_augmentations_that_return_something_else(view, match):
 
 
 def test_an_encoder_of_another_size():
-    from sk_dim.encoders import ConvEncoder
-
     class Wide(ConvEncoder):
         def __init__(self, shape, n_components):
             super().__init__(shape, n_components + 1)

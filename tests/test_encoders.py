@@ -1,3 +1,4 @@
+import functools
 import pickle
 
 import pytest
@@ -5,7 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sk_dim.encoders import ConvEncoder, Features, MLPEncoder, PatchEncoder
+from sk_dim._features import trait
+from sk_dim.encoders import (
+    ENCODERS,
+    ConvEncoder,
+    Encoder,
+    Features,
+    MLPEncoder,
+    PatchEncoder,
+)
 
 
 def n_parameters(module):
@@ -228,3 +237,35 @@ def test_building_leaves_no_trace_in_the_batch_statistics():
 def test_layers_that_are_none_are_left_out():
     features = Features(torch.zeros(1, 2), None, None, torch.zeros(1, 2, 3))
     assert list(features.layers()) == ["global", "local"]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+def test_encoders_say_which_samples_they_take(encoder):
+    shapes = {"table": (30,), "series": (2, 30), "image": (3, 20, 30)}
+    for kind, shape in shapes.items():
+        if kind in encoder.kinds:
+            batch = torch.rand(2, *shape)
+            assert encoder(shape, 5).eval()(batch).global_.shape == (2, 5)
+        else:
+            with pytest.raises(ValueError, match=f"cannot take {kind} samples"):
+                encoder(shape, 5)
+    if encoder.min_side > 1:
+        with pytest.raises(ValueError, match="each side must be at least 16"):
+            encoder((3, 15, 30), 5)
+
+
+def test_what_an_encoder_does_not_say_is_the_default():
+    class Plain(torch.nn.Module):
+        min_side = 7
+
+    for plain in (Plain, Plain(), functools.partial(Plain)):
+        assert trait(plain, "min_side") == 7
+        assert trait(plain, "kinds") == ("table", "series", "image")
+        assert trait(plain, "full_width")((9,)) == 1024
+        assert trait(plain, "view_scale") is None
+        assert not trait(plain, "needs_head")
+        assert not trait(plain, "is_mirrored")
+        assert trait(plain, "learn_first")(torch.zeros(2, 9), 0) is None
+    assert trait(PatchEncoder((1, 16, 16), 5), "view_scale") == 0.75
+    assert trait(functools.partial(PatchEncoder, n_filters=8), "needs_head")
+    assert issubclass(ConvEncoder, Encoder)

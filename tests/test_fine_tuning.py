@@ -516,17 +516,21 @@ def test_ctrl_c_in_the_pretraining_ends_only_that(digits, given, clock, monkeypa
     assert model.history_[-1]["step"] == 4
 
 
-def test_sizes_of_views_are_those_of_before_after_ctrl_c(clock, keys):
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(20, 16, 16))
-    encoder = DeepInfomaxTransformer(16, augment=press, max_iter=1, random_state=0)
-    encoder.fit(images)
-    assert encoder.encoder_.view_scale is not None
-    keys.append(3)
-    model = classifier(encoder, n_steps=2)
-    with pytest.warns(match=WARNING.format("1 of 2")):
-        model.fit(images, np.arange(20) % 2)
-    assert model.encoder_.encoder_.view_scale == encoder.encoder_.view_scale
+def test_views_keep_the_size_of_the_samples():
+    images = np.random.default_rng(0).normal(size=(20, 16, 16))
+    encoder = DeepInfomaxTransformer(16, max_iter=1, random_state=0).fit(images)
+    net = encoder.net_
+    sides = []
+    forward = net.module_.forward
+    net.module_.forward = lambda batch: sides.append(batch.shape[2:]) or forward(batch)
+    views = [torch.randn(4, 1, 16, 16) for _ in range(2)]
+    net.encode_views(views)
+    net.encode_views(views, is_shrunk=False)
+    assert sides == [(12, 12), (16, 16)]
+    ids = np.arange(20) % 2
+    rows = rows_like(encoder, images, encoder.model_.fmt)
+    FineTuner(net, rows, ids, RECIPE, None, None, seed=0)._step()
+    assert sides[2] == (16, 16)
 
 
 def time_of_steps(monkeypatch, seconds):

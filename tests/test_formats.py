@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from sk_dim._formats import read_format, warn_if_pixels
+from sk_dim import DeepInfomaxTransformer
+from sk_dim._formats import read_format, warn_if_pixels, warn_if_series
 
 
 def read(shape, input_type="auto", input_shape=None, data_format="auto"):
@@ -34,6 +35,17 @@ def read(shape, input_type="auto", input_shape=None, data_format="auto"):
         ((100,), {"input_type": "series"}, "series", (1, 100)),
         ((3, 100), {"input_type": "series"}, "series", (3, 100)),
         ((100, 3), {"input_type": "series"}, "series", (3, 100)),
+        ((6, 100), {"input_type": "series"}, "series", (6, 100)),
+        ((41, 160), {"input_type": "series"}, "series", (41, 160)),
+        ((50, 50), {"input_type": "series"}, "series", (50, 50)),
+        ((3, 4), {"input_type": "series"}, "series", (3, 4)),
+        ((5, 4), {"input_type": "series"}, "series", (4, 5)),
+        (
+            (306, 200),
+            {"input_type": "series", "data_format": "channels_first"},
+            "series",
+            (306, 200),
+        ),
         (
             (100, 9),
             {"input_type": "series", "data_format": "channels_last"},
@@ -58,7 +70,13 @@ def test_what_shapes_mean(shape, options, kind, expected):
         ((8, 33), {}, r"input_type='image' or input_type='series'"),
         ((5, 8, 8), {}, r"neither of the first and the last"),
         ((4, 8, 4), {}, r"both of the first and the last"),
-        ((9, 100), {"input_type": "series"}, r"data_format='channels_first' or"),
+        (
+            (100, 9),
+            {"input_type": "series"},
+            r"may be 100 channels of length 9 or 9 channels .* data_format='channels_f",
+        ),
+        ((306, 200), {"input_type": "series"}, r"data_format='channels_first' or"),
+        ((4, 3), {"input_type": "series"}, r"data_format='channels_first' or"),
         ((60,), {"input_shape": (8, 8)}, r"X has 60 features, but .* needs 64"),
         (
             (8, 8),
@@ -136,3 +154,51 @@ def test_other_tables_draw_no_warning(X):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_pixels(X)
+
+
+def smooth_series(n, n_channels, length, seed=0):
+    """Return series of waves, the channels independent of one another."""
+    rng = np.random.default_rng(seed)
+    phase, rate = rng.uniform(0, 2 * np.pi, (2, n, n_channels, 1))
+    waves = np.sin(phase + (0.05 + 0.05 * rate) * np.arange(length))
+    return waves + 0.1 * rng.normal(size=waves.shape)
+
+
+@pytest.mark.parametrize("shape", [(6, 24), (24, 51), (41, 160), (16, 16)], ids=str)
+def test_smooth_series_that_are_read_as_images_draw_a_warning(shape):
+    X = smooth_series(60, *shape)
+    with pytest.warns(UserWarning, match=r"looks like series .*pass input_type='serie"):
+        warn_if_series(X)
+    with pytest.warns(
+        UserWarning, match=r"input_type='series', data_format='channels_l"
+    ):
+        warn_if_series(X.transpose(0, 2, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        load_digits().images,
+        load_digits().images[:, 1:],
+        np.random.default_rng(0).normal(size=(100, 28, 28)),
+        np.random.default_rng(0).random((100, 24, 51)),
+        np.kron(np.random.default_rng(0).normal(size=(60, 8, 6)), np.ones((1, 8, 8))),
+        np.zeros((20, 64, 48)),
+        np.cumsum(np.random.default_rng(0).normal(size=(60, 24, 51)), axis=0),
+        smooth_series(60, 24, 51).astype(np.uint8),
+        smooth_series(9, 24, 51),
+    ],
+    ids=["digits", "cut-digits", "noise", "oblong-noise", "blocks", "zeros", "walk",
+         "uint8", "few"],
+)  # fmt: skip
+def test_images_draw_no_warning_about_series(X):
+    warn_if_series(X)
+
+
+def test_the_warning_about_series_is_silenced_by_saying_what_they_are():
+    X = smooth_series(30, 16, 20)
+    with pytest.warns(UserWarning, match="input_type='image' to silence this"):
+        DeepInfomaxTransformer(8, max_iter=1).fit(X)
+    DeepInfomaxTransformer(8, max_iter=1, input_type="image").fit(X)
+    fitted = DeepInfomaxTransformer(8, max_iter=1, input_type="series").fit(X)
+    assert fitted.input_shape_ == (16, 20)

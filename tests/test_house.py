@@ -31,6 +31,7 @@ LAYERS = {
     "_label_efficiency": 2,
     "_probing": 2,
     "_diagnosis": 7,
+    "_arrays": 0,
     "_formats": 1,
     "patches": 1,
     "datasets": 1,

@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import numpy as np
@@ -7,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sk_dim import DeepInfomaxTransformer
+from sk_dim._batches import rows_that_fit
 from sk_dim._formats import InputFormat
 from sk_dim._inputs import ResidentRows, Rows, Scaling
 
@@ -150,3 +153,121 @@ def test_a_drawn_sample_is_of_different_rows_and_bounded():
     assert len(drawn) == len(drawn.unique()) == 2000
     assert not torch.equal(drawn, table(X).draw(seed=1)[:, 0])
     assert len(table(np.zeros((200, 2**17), dtype=np.uint8)).draw(0)) == 64
+    # Two samples of 2**25 values are enough to cut patches from.
+    large = Rows(np.zeros((3, 1), dtype=np.uint8), InputFormat("table", (2**25,)))
+    large.take = lambda drawn: drawn
+    assert len(large.draw(0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("n_features", "expected"),
+    [(1, 512), (3 * 32 * 32, 512), (2**13, 512), (2**14, 256), (2**22, 1), (2**30, 1)],
+)
+def test_large_samples_are_encoded_a_few_at_a_time(n_features, expected):
+    assert rows_that_fit(n_features, most=512) == expected
+
+
+FILL_VALUES = [9.96921e36, -3.4028235e38, 1e20, -1e30]
+
+
+@functools.cache
+def fitted(shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    return DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(X), X
+
+
+def ones_at(X, where, value):
+    X = X.copy()
+    X[where] = value
+    return X
+
+
+@pytest.mark.parametrize("value", [*FILL_VALUES, 1e300, -1e308, 1e19])
+@pytest.mark.parametrize("shape", [(30, 12), (30, 8, 9), (30, 3, 8, 8)], ids=str)
+def test_values_too_large_for_the_scaling_are_refused_in_transform(value, shape):
+    model, X = fitted(shape)
+    bad = ones_at(X, (4, 1), value)
+    for method in (model.transform, model.features, model.score):
+        with pytest.raises(ValueError, match=r"the value .*e\+\d+, which is more than"):
+            method(bad)
+    if abs(value) < 3e38:
+        with pytest.raises(ValueError, match="X holds the value"):
+            model.transform(bad.astype(np.float32))
+    assert np.isfinite(model.transform(ones_at(X, (4, 1), 1e6))).all()
+
+
+def test_rows_are_checked_block_by_block_before_training_goes_on(monkeypatch):
+    monkeypatch.setattr("sk_dim._inputs.BLOCK_VALUES", 8)
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    scaling = Scaling.learn(table(X), CPU)
+    scaling.check(table(X))
+    with pytest.raises(ValueError, match=r"X holds the value 1e\+200"):
+        scaling.check(table(ones_at(X, (29, 3), 1e200)))
+
+
+def test_training_never_asks_for_the_size_of_values():
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    scaled = Scaling.learn(table(X), CPU)(torch.full((1, 4), 1e30))
+    assert (scaled > 1e20).all()  # refused only where no gradients are computed
+
+
+@pytest.mark.parametrize("value", FILL_VALUES)
+@pytest.mark.parametrize("n_filled", [1, 5, 300])
+def test_a_spread_that_comes_from_fill_values_draws_a_warning(value, n_filled):
+    X = np.random.default_rng(0).normal(100, 20, size=(1000, 3))
+    X[:n_filled, 1] = value
+    with pytest.warns(UserWarning, match=r"spread of column 1 of X .*e\+\d\d, be"):
+        Scaling.learn(table(X), CPU)
+    images = np.random.default_rng(0).normal(100, 20, size=(100, 6, 5, 2))
+    images[: max(1, n_filled // 30), :, 2, 1] = value
+    rows = Rows(images.astype(np.float32), InputFormat("image", (6, 5, 2), 2))
+    with pytest.warns(UserWarning, match=r"spread of channel 1 of X"):
+        Scaling.learn(rows, CPU)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        lambda rng: rng.normal(size=1000),
+        lambda rng: np.exp(6 * rng.normal(size=1000)),
+        lambda rng: (np.arange(1000) == 7).astype(float),
+        lambda rng: (rng.random(1000) < 0.3) * 1e9,
+        lambda rng: rng.poisson(0.01, 1000) * rng.normal(1e5, 1, 1000),
+        lambda rng: rng.standard_cauchy(1000),
+        lambda rng: 1.7e9 + rng.random(1000),
+        lambda rng: np.where(rng.random(1000) < 0.2, 0, 1.7e9 + 1e6 * rng.random(1000)),
+        lambda rng: 1e-30 * rng.normal(size=1000),
+    ],
+    ids=["normal", "lognormal", "one-on", "binary", "sparse-prices", "cauchy",
+         "offset", "dates-or-zero", "tiny"],
+)  # fmt: skip
+def test_other_spreads_draw_no_warning(column):
+    rng = np.random.default_rng(0)
+    Scaling.learn(table(np.column_stack([column(rng), rng.normal(size=1000)])), CPU)
+
+
+def test_columns_that_vary_by_less_than_a_float_holds_are_no_larger_than_others():
+    start = 1_700_000_000_000_000_000  # nanoseconds since 1970
+    X = start + np.random.default_rng(0).integers(0, 10**6, (50, 2))
+    scaling = Scaling.learn(table(X), CPU)
+    assert scaling(table(X).take(slice(0, 50))).abs().max() < 2
+
+
+def test_huge_constants_are_scaled_to_nearly_nothing():
+    X = np.column_stack([np.full(7, 1e100), np.arange(7)])
+    scaled = Scaling.learn(table(X), CPU)(table(X).take(slice(0, 7)))
+    assert scaled[:, 0].abs().max() < 0.01
+
+
+def test_statistics_are_not_moved_at_each_step(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    scaling = Scaling.learn(table(X), CPU)
+    moved = []
+    move = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor,
+        "to",
+        lambda self, *a, **k: moved.append(self) or move(self, *a, **k),
+    )
+    scaling(table(X).take(slice(0, 4)))
+    assert not any(t is s for t in moved for s in (scaling.mean, scaling.std))

@@ -71,3 +71,9 @@ def test_gradients_of_grid_means_have_the_layout_of_the_map():
     loss = grid_means(maps, (2, 2)).square().sum()
     (gradient,) = torch.autograd.grad(loss, maps)
     assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_means_of_a_long_map_need_no_square_of_its_length():
+    maps = torch.randn(1, 2, 1, 2**20)  # whose square takes 4 TB
+    means = grid_means(maps, (1, 4)).view(2, 4)
+    torch.testing.assert_close(means, maps.view(2, 4, -1).mean(dim=2))

@@ -1,0 +1,279 @@
+"""From what a user passes as X to one array of finite numbers."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+BLOCK_VALUES = 2**21  # values that are looked at at a time
+WHAT_TO_PASS = (
+    "pass one array of numbers, samples first: (n, features) for tables, (n, H, W), "
+    "(n, C, H, W) or (n, H, W, C) for images, (n, C, L) for series"
+)
+NOT_ARRAYS = (str, bytes, PathLike, Mapping, AbstractSet, Iterator, Dataset, DataLoader)
+
+
+def as_array(X: Any) -> Any:
+    """Return X as an array or as the frame it is, samples that are arrays stacked.
+
+    Raises
+    ------
+    TypeError
+        For what is no array: None, a path, a dict, a generator, a data set.
+    ValueError
+        For complex numbers, strings, masked values, samples of different shapes.
+    """
+    if X is None or isinstance(X, NOT_ARRAYS):
+        raise TypeError(_how_to_read(X))
+    _check_mask(X)
+    if isinstance(X, Tensor):
+        X = _from_tensor(X)
+    elif not hasattr(X, "shape"):
+        X = _from_items(X)
+    elif _is_column(X):
+        values = np.asarray(X)
+        if values.dtype.kind in "OUS":
+            X = _stack(values.ravel().tolist(), X)
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if kind == "c":
+        raise ValueError(
+            f"Complex data not supported: X is {X.dtype}; pass real and imaginary "
+            "parts, or absolute values and angles, as columns or channels."
+        )
+    if kind == "V":
+        raise ValueError(
+            "X is a structured array; make one array of its fields first, with "
+            "numpy.lib.recfunctions.structured_to_unstructured(X)."
+        )
+    if kind and kind in "US":
+        raise ValueError(_strings(X.ravel()[0] if X.size else ""))
+    if kind == "O" and np.ndim(X) == 0:
+        raise TypeError(_how_to_read(X.item()))
+    return X
+
+
+def check_numbers(estimator: Any, X: Any, n_min: int, *, is_first: bool) -> np.ndarray:
+    """Check an array or a frame as scikit-learn does, and that all values are finite.
+
+    Raises
+    ------
+    ValueError or TypeError
+        For what is empty, sparse, of too few rows, not numbers or not finite.
+    """
+    try:
+        if len(X.shape) <= 2:
+            X = validate_data(
+                estimator,
+                X,
+                dtype="numeric",
+                reset=is_first,
+                ensure_min_samples=n_min,
+                ensure_all_finite=False,
+            )
+        else:
+            X = check_array(
+                X,
+                dtype="numeric",
+                allow_nd=True,
+                ensure_min_samples=n_min,
+                ensure_all_finite=False,
+                estimator=estimator,
+            )
+    except ValueError as error:
+        _, is_string, value = str(error).partition("could not convert string to float:")
+        if is_string:
+            raise ValueError(_strings(value.strip(" '\""))) from error
+        if "setting an array element with a sequence" in str(error):
+            raise ValueError(
+                "X has several columns, and cells of it hold arrays or lists; pass the "
+                "one column that holds the samples, or a column for each number."
+            ) from error
+        raise
+    if X.dtype.kind in "mM":
+        X = _seconds(X)
+    check_finite(X)
+    return X
+
+
+def check_finite(X: np.ndarray) -> None:
+    """Raise a ValueError that says how many rows hold NaN or infinity, if any do."""
+    if X.dtype.kind != "f" or X.size == 0:
+        return
+    counts = {"NaN": 0, "infinity": 0}
+    first: int | None = None
+    block = max(1, BLOCK_VALUES * len(X) // max(1, X.size))
+    for start in range(0, len(X), block):
+        part = np.asarray(X[start : start + block]).reshape(-1, X.size // len(X))
+        with np.errstate(all="ignore"):
+            is_fine = np.isfinite(part.sum(dtype=np.float64))
+        if is_fine:  # else they are looked at one by one: the sum may overflow
+            continue
+        has_nan, has_infinity = np.isnan(part).any(axis=1), np.isinf(part).any(axis=1)
+        counts["NaN"] += int(has_nan.sum())
+        counts["infinity"] += int(has_infinity.sum())
+        bad = np.flatnonzero(has_nan | has_infinity)
+        if first is None and len(bad):
+            first = start + int(bad[0])
+    if first is None:
+        return
+    found = " and ".join(
+        f"{name} in {count} of {len(X)} rows" for name, count in counts.items() if count
+    )
+    raise ValueError(
+        f"X contains {found}, the first of them row {first}; leave such rows out, or "
+        "fill these values in (tables: sklearn.impute.SimpleImputer; series that were "
+        "padded: cut all to one length)."
+    )
+
+
+def _from_tensor(X: Tensor) -> np.ndarray:
+    X = X.detach()
+    if X.layout != torch.strided:
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required; use "
+            "X.to_dense() to make a dense tensor of it."
+        )
+    X = X.cpu()
+    # Numpy has neither bfloat16 nor 8-bit floats.
+    is_narrow = X.is_floating_point() and X.element_size() <= 2
+    return (X.float() if is_narrow and X.dtype != torch.half else X).numpy()
+
+
+def _is_column(X: Any) -> bool:
+    """Whether X has one cell a row, which may hold a whole sample."""
+    return len(X.shape) == 1 or (len(X.shape) == 2 and X.shape[1] == 1)
+
+
+def _from_items(X: Any) -> Any:
+    """Return a list, or what numpy makes an array of, as an array."""
+    is_list = isinstance(X, Sequence) and not hasattr(X, "__array__") and len(X) > 0
+    if is_list and (hasattr(X[0], "shape") or hasattr(X[0], "__array_interface__")):
+        return np.asarray(_stack(list(X), X))
+    try:
+        array = np.asarray(X)
+    except ValueError:
+        if not is_list:
+            raise
+        return _stack(list(X), X)
+    if array.ndim == 1 and array.dtype.kind in "OUS":
+        return _stack(array.tolist(), array)
+    return array
+
+
+def _stack(items: list, whole: Any) -> Any:
+    """Stack samples of one shape; `whole` is returned where they are single values."""
+    for row, item in enumerate(items):
+        if isinstance(item, str | bytes | PathLike):
+            if _is_number(item):
+                continue
+            raise ValueError(_strings(item))
+        if isinstance(item, Mapping | Dataset | AbstractSet):
+            raise TypeError(_how_to_read(item, f"row {row} of X"))
+    arrays = [_as_sample(item) for item in items]
+    shapes = [array.shape for array in arrays]
+    if not any(shapes):
+        return whole
+    if () in shapes:
+        row = shapes.index(())
+        raise ValueError(
+            f"row {row} of X is {items[row]!r:.40}, where other rows hold arrays; "
+            "leave such rows out."
+        )
+    sizes = list(dict.fromkeys(shapes))
+    if len(sizes) > 1:
+        shown = ", ".join(map(str, sizes[:3]))
+        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        raise ValueError(
+            f"the samples in X have different shapes: {shown}{more}; bring all to one "
+            "shape first: resize images and give them the same channels (of PIL images "
+            "by image.convert('RGB').resize((width, height))), cut or resample series."
+        )
+    return np.stack(arrays)
+
+
+def _as_sample(item: Any) -> np.ndarray:
+    """Return one item of a list as an array."""
+    if isinstance(item, Tensor):
+        return _from_tensor(item)
+    _check_mask(item)
+    try:
+        array = np.asarray(item)
+    except ValueError:  # a list of lists of different lengths
+        array = np.empty(len(item), dtype=object)
+        array[:] = list(item)
+    if array.dtype == object and array.ndim == 1 and len(array):
+        return np.asarray(_stack(array.tolist(), array))
+    return array
+
+
+def _check_mask(X: Any) -> None:
+    if np.ma.isMaskedArray(X) and np.ma.is_masked(X):
+        n_masked = int(np.ma.getmaskarray(X).sum())
+        raise ValueError(
+            f"X is a masked array with {n_masked} of {X.size} values masked, which are "
+            "no data; fill them in first, as in X.filled(X.mean()), or leave out the "
+            "rows or columns that have any."
+        )
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        float(text)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _strings(example: Any) -> str:
+    return (
+        f"X holds strings, such as {str(example)!r:.60}, where numbers are needed; if "
+        "these are paths, read the files first, as in np.stack([np.asarray("
+        "PIL.Image.open(path)) for path in paths]), and if they are categories, encode "
+        "them, by sklearn.preprocessing.OneHotEncoder for example."
+    )
+
+
+def _how_to_read(X: Any, name: str = "X") -> str:
+    """Say what X is, and what to pass instead."""
+    kind = "None" if X is None else type(X).__name__
+    how = WHAT_TO_PASS
+    if isinstance(X, str | bytes | PathLike):
+        kind = f"{str(X)!r:.60}, a string or path"
+        how = f"read the file first, and {how}"
+    elif isinstance(X, Dataset | DataLoader):
+        how += "; as in np.stack([np.asarray(sample) for sample, label in dataset])"
+    elif isinstance(X, Mapping):
+        how += f"; as in X[{next(iter(X), 'data')!r:.40}]"
+    elif isinstance(X, Iterable):
+        how += "; as in np.stack(list(X))"
+    elif hasattr(X, "collect"):  # a frame that is computed when it is asked for
+        how += "; as in X.collect()"
+    return f"{name} is {kind}, which is no array; {how}."
+
+
+def _seconds(X: np.ndarray) -> np.ndarray:
+    """Return dates as seconds since 1970 and durations as seconds, whatever unit."""
+    is_missing = np.isnat(X)
+    if is_missing.any():
+        rows = np.flatnonzero(is_missing.reshape(len(X), -1).any(axis=1))
+        raise ValueError(
+            f"X contains NaT (a missing date) in {len(rows)} of {len(X)} rows, the "
+            f"first of them row {rows[0]}; leave such rows out, or fill the dates in."
+        )
+    unit, _ = np.datetime_data(X.dtype)
+    if unit == "generic":
+        return X.astype(np.float64)
+    if unit in ("Y", "M"):
+        if X.dtype.kind == "m":
+            return X.astype(np.float64)
+        X = X.astype("M8[D]")
+    if X.dtype.kind == "M":
+        X = X - np.zeros((), dtype=X.dtype)
+    return X / np.timedelta64(1, "s")
