@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
-from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils import (
     _safe_indexing,
@@ -18,145 +16,8 @@ from sklearn.utils import (
 
 from sk_dim._labels import UNLABELLED, is_labelled
 from sk_dim._probes import fit_probe, kind_of_target, represent
+from sk_dim._utility import Utility, utility
 from sk_dim._validation import check_integer
-
-
-@dataclass(frozen=True)
-class Utility:
-    """How many labels more a model from scratch would need, in shares of those given.
-
-    Parameters
-    ----------
-    budgets : ndarray of shape (n_budgets,)
-        Labels that the model had.
-    values : ndarray of shape (n_budgets, n_draws)
-        Utility: 0 where nothing is gained, 1 where half of the labels are saved.
-    is_at_least : ndarray of shape (n_budgets, n_draws)
-        Where no budget from scratch was as good, so that the value is a lower bound.
-    is_at_most : ndarray of shape (n_budgets, n_draws)
-        Where the smallest budget from scratch was better, so that it is an upper bound.
-
-    Examples
-    --------
-    >>> found = utility([10, 20, 40], [0.5, 0.6, 0.8], [10], [[0.7, 0.9]])
-    >>> found.values, found.is_at_least
-    (array([[2., 3.]]), array([[False,  True]]))
-    >>> print(found)
-      10 labels: utility at least 2.50, mean of 2 draws, 1 of them censored
-    """
-
-    budgets: np.ndarray
-    values: np.ndarray
-    is_at_least: np.ndarray
-    is_at_most: np.ndarray
-
-    def __str__(self) -> str:
-        """Return a line for each budget, which says where its mean is a bound.
-
-        With the standard deviation over the draws where none is censored.
-        """
-        lines = []
-        for i, n in enumerate(self.budgets):
-            above, below = self.is_at_least[i].sum(), self.is_at_most[i].sum()
-            bound = "at least " * bool(above and not below)
-            bound += "at most " * bool(below and not above)
-            bound += "about " * bool(below and above)
-            line = f"{n:>4} labels: utility {bound}{self.values[i].mean():.2f}"
-            n_draws, n_censored = self.values.shape[1], above + below
-            if n_draws > 1 and not n_censored:
-                line += f" ± {self.values[i].std():.2f}"
-            if n_draws > 1:
-                line += f", mean of {n_draws} draws"
-            if n_censored:
-                line += (
-                    f", {n_censored} of them censored" if n_draws > 1 else ", censored"
-                )
-            lines.append(line)
-        return "\n".join(lines)
-
-
-def utility(
-    scratch_budgets: ArrayLike,
-    scratch_scores: ArrayLike,
-    budgets: ArrayLike,
-    scores: ArrayLike,
-) -> Utility:
-    r"""Compute how many labels a pretrained model is worth.
-
-    Parameters
-    ----------
-    scratch_budgets : array-like of shape (m,)
-        Labels that models trained from scratch had.
-    scratch_scores : array-like of shape (m,) or (m, n_draws)
-        Their accuracies, whose mean over the draws is compared with.
-    budgets : array-like of shape (k,)
-        Labels that the pretrained model had.
-    scores : array-like of shape (k,) or (k, n_draws)
-        Its accuracies.
-
-    Returns
-    -------
-    Utility
-        One value for each budget and draw.
-
-    Raises
-    ------
-    ValueError
-        If lengths do not fit, or budgets are not positive or repeat.
-
-    See Also
-    --------
-    LabelEfficiency.utility : Of models that were compared by `label_efficiency`.
-
-    Notes
-    -----
-    Where the curve from scratch reaches the accuracy at :math:`\hat n` labels, that of
-    n labels is worth :math:`\hat n / n - 1`. Between its budgets the curve is linear in
-    n. It is made monotone first, by isotonic regression. Where it never gets there, all
-    that is known is that the utility is at least that of its largest budget; where it
-    starts above, at most that of its smallest.
-
-    References
-    ----------
-    A. Newell, J. Deng (2020). How Useful is Self-Supervised Pretraining for Visual
-    Tasks? arXiv:2003.14323.
-
-    Examples
-    --------
-    >>> utility([10, 20, 40], [0.5, 0.6, 0.8], [10, 20], [0.7, 0.7]).values.ravel()
-    array([2. , 0.5])
-    """
-    scratch_n, scratch = _curve("scratch", scratch_budgets, scratch_scores)
-    n, curves = _curve("", budgets, scores)
-    order = np.argsort(scratch_n)
-    scratch_n, mean = scratch_n[order], scratch.mean(axis=1)[order]
-    mean = IsotonicRegression().fit_transform(scratch_n, mean)
-    # Where the curve is flat, the fewest labels that reach it count.
-    heights, first = np.unique(mean, return_index=True)
-    reached = np.interp(curves, heights, scratch_n[first])
-    is_at_least = curves > mean[-1]
-    reached = np.where(is_at_least, scratch_n[-1], reached)
-    return Utility(n, reached / n[:, None] - 1, is_at_least, curves < mean[0])
-
-
-def _curve(
-    name: str, budgets: ArrayLike, scores: ArrayLike
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check budgets (k,) and their scores, returned as (k, n_draws)."""
-    n = np.asarray(budgets)
-    values = np.asarray(scores, dtype=float)
-    values = values[:, None] if values.ndim == 1 else values
-    prefix = f"{name}_" * bool(name)
-    if n.ndim != 1 or values.ndim != 2 or len(n) != len(values) or not len(n):
-        raise ValueError(
-            f"{prefix}budgets of shape {n.shape} and {prefix}scores of shape "
-            f"{values.shape}; they must be (k,) and (k,) or (k, n_draws), k at least 1."
-        )
-    if not (n > 0).all() or len(np.unique(n)) < len(n):
-        raise ValueError(
-            f"{prefix}budgets={n.tolist()}; they must be positive and differ."
-        )
-    return n, values
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,10 @@ ones say.
 
 from sk_dim._dependence import encoded_information, neural_dependency_measure
 from sk_dim._diagnosis import Diagnosis, diagnose
-from sk_dim._label_efficiency import (
-    LabelEfficiency,
-    Utility,
-    label_efficiency,
-    utility,
-)
+from sk_dim._label_efficiency import LabelEfficiency, label_efficiency
 from sk_dim._probes import effective_rank, linear_probe
 from sk_dim._probing import ProbingCallback
+from sk_dim._utility import Utility, utility
 
 __all__ = [
     "Diagnosis",

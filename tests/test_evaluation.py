@@ -1,9 +1,12 @@
 """Probes, label efficiency and utility, against what can be worked out by hand."""
 
+from fractions import Fraction
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits, make_classification
@@ -157,11 +160,86 @@ def test_a_model_is_worth_itself_and_order_does_not_matter(scores, order):
         np.testing.assert_allclose(found.values, 0, atol=1e-9)
 
 
+def exact_labels_to_reach(budgets, scores, score):
+    """Fewest labels at which the monotone curve has a score, by exact arithmetic."""
+    pairs = sorted(zip(budgets, scores, strict=True))
+    n = [Fraction(each) for each, _ in pairs]
+    y = [Fraction(each) for _, each in pairs]
+    m = len(n)
+    # Isotonic regression, by its max-min formula.
+    curve = [
+        max(
+            min(sum(y[j : k + 1]) / (k + 1 - j) for k in range(i, m))
+            for j in range(i + 1)
+        )
+        for i in range(m)
+    ]
+    if score <= curve[0]:
+        return n[0], score < curve[0], False
+    for (n_left, left), (n_right, right) in pairwise(zip(n, curve, strict=True)):
+        if right >= score:
+            share = (score - left) / (right - left)
+            return n_left + share * (n_right - n_left), False, False
+    return n[-1], False, True
+
+
+percents = st.integers(0, 12)  # few values, so that there are many plateaus
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 1000), percents), min_size=1, max_size=8,
+             unique_by=lambda pair: pair[0]),
+    st.lists(percents, min_size=1, max_size=5),
+)  # fmt: skip
+@settings(max_examples=300)
+def test_utility_is_that_of_an_exact_search_along_the_curve(curve, scores):
+    budgets, scratch = zip(*curve, strict=True)
+    found = utility(budgets, np.divide(scratch, 100), [7], [np.divide(scores, 100)])
+    for j, score in enumerate(scores):
+        n, is_at_most, is_at_least = exact_labels_to_reach(budgets, scratch, score)
+        assert found.values[0, j] == pytest.approx(float(n / 7 - 1), abs=1e-9)
+        assert found.is_at_most[0, j] == is_at_most
+        assert found.is_at_least[0, j] == is_at_least
+
+
+@pytest.mark.parametrize(
+    ("scratch", "score", "labels"),
+    [
+        ([0.5, 0.5, 0.8, 0.9], 0.65, 30),  # on from the end of a first plateau
+        ([0.5, 0.5, 0.8, 0.9], 0.5, 10),  # its height is reached at its start
+        ([0.5, 0.5, 0.8, 0.9], 0.4, 10),
+        ([0.4, 0.6, 0.6, 0.8], 0.6, 20),
+        ([0.4, 0.6, 0.6, 0.8], 0.7, 60),
+        ([0.4, 0.7, 0.5, 0.8], 0.7, 60),  # a fall that is pooled to 0.6, 0.6
+        ([0.4, 0.6, 0.8, 0.8], 0.8, 40),
+        ([0.4, 0.6, 0.8, 0.8], 0.9, 80),
+        ([0.5, 0.5, 0.7, 0.7], 0.6, 30),  # between two plateaus
+        ([0.5, 0.5, 0.5, 0.5], 0.5, 10),
+        ([0.1, 0.1, 0.1, 0.2], 0.1, 10),  # the mean of three times 0.1 is above 0.1
+    ],
+)
+def test_utility_along_plateaus(scratch, score, labels):
+    found = utility([10, 20, 40, 80], scratch, [10], [score])
+    assert found.values[0, 0] == pytest.approx(labels / 10 - 1)
+    assert found.is_at_most[0, 0] == (score < scratch[0])
+    assert found.is_at_least[0, 0] == (score > max(scratch))
+
+
+def test_equal_means_of_draws_are_a_plateau():
+    draws = [[0.1, 0.1, 0.1], [0.1, 0.2, 0.0], [0.4, 0.4, 0.4]]
+    for score in (0.1, np.mean([0.1] * 3), np.mean(draws[1])):
+        assert utility([10, 20, 40], draws, [10], [score]).values == 0
+
+
 def test_utility_of_bad_input():
     with pytest.raises(ValueError, match=r"scratch_budgets of shape \(2,\)"):
         utility([1, 2], [0.5], [1], [0.5])
     with pytest.raises(ValueError, match=r"budgets=\[3, 3\]; they must be positive"):
         utility([1, 2], [0.5, 0.6], [3, 3], [0.5, 0.6])
+    with pytest.raises(ValueError, match="^scores holds NaN"):
+        utility([1, 2], [0.5, 0.6], [3], [np.nan])
+    with pytest.raises(ValueError, match="^scratch_scores holds NaN"):
+        utility([1, 2], [0.5, np.inf], [3], [0.5])
 
 
 # Label efficiency

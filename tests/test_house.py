@@ -24,6 +24,7 @@ LAYERS = {
     "_callbacks": 0,
     "_baselines": 0,
     "_probes": 1,
+    "_utility": 0,
     "_label_efficiency": 2,
     "_probing": 2,
     "_diagnosis": 2,
