@@ -13,9 +13,11 @@ from sklearn.utils import (
     check_consistent_length,
     check_random_state,
 )
+from sklearn.utils.validation import _num_samples
 
-from sk_dim._labels import UNLABELLED, is_labelled
-from sk_dim._probes import fit_probe, kind_of_target, represent
+from sk_dim._labels import UNLABELLED
+from sk_dim._probes import fit_probe, represent, take_rows
+from sk_dim._targets import kind_of_target, read_target
 from sk_dim._utility import Utility, utility
 from sk_dim._validation import check_integer
 
@@ -29,9 +31,9 @@ class LabelEfficiency:
     models : tuple of str
         Names.
     budgets : ndarray of shape (n_budgets,)
-        Labels in all, not a class.
+        Labels in all, not of each class.
     scores : ndarray of shape (n_models, n_budgets, n_draws)
-        Of the test rows; the same draws of labels for all models.
+        Accuracies on the test rows. All models have the same draws of labels.
 
     Examples
     --------
@@ -102,13 +104,14 @@ def label_efficiency(
     ----------
     models : dict of str to estimator
         Classifiers are cloned and fitted on the labelled rows. A fitted transformer
-        stays as it is: logistic regression is fitted on what it makes of the labelled
-        rows, its regularisation chosen by cross-validation. None stands for the rows
-        themselves, flattened.
+        stays as it is: logistic regression is fitted on its features of the labelled
+        rows, with the regularisation chosen by cross-validation. None stands for the
+        rows themselves, flattened.
     X : array-like of shape (n_samples, ...)
         Rows to draw labelled ones from.
     y : array-like of shape (n_samples,)
-        Their classes.
+        Their classes. Rows of class -1 are unlabelled: they are never drawn, and left
+        out of `y_test`; if there is only one other class, -1 is a class like the other.
     budgets : sequence of int
         How many labels there are, in all.
     X_test, y_test : array-like
@@ -119,14 +122,15 @@ def label_efficiency(
         What belongs together, such as the images of one patient. Labelled rows are then
         drawn from as few groups as their number allows.
     semi_supervised : collection of str, default=()
-        Names of the classifiers that learn from unlabelled rows too: they are fitted on
-        all rows, -1 in place of the labels that are not given.
+        Names of the classifiers that learn from unlabelled rows too. They are fitted on
+        all rows, with the classes as integers from 0 on, and -1 for rows whose label
+        they are not given.
     n_jobs : int or None, default=None
         Processes, as in joblib.
     verbose : int, default=0
-        Of joblib; 1 and more shows the progress.
+        Verbosity of joblib; 1 and more shows the progress.
     random_state : int, RandomState instance or None, default=None
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -136,9 +140,9 @@ def label_efficiency(
     Raises
     ------
     ValueError or TypeError
-        If a budget exceeds the rows or leaves out a class, lengths differ, `y` holds no
-        classes, a model is neither classifier nor transformer, or `semi_supervised`
-        names none of the classifiers, or -1 is a class for them.
+        If a budget exceeds the labelled rows or leaves out a class, lengths differ, `y`
+        holds no classes or missing values, a model is neither classifier nor
+        transformer, or `semi_supervised` names none of the classifiers.
 
     See Also
     --------
@@ -162,33 +166,39 @@ def label_efficiency(
     >>> found.scores.shape
     (2, 2, 2)
     """
-    y, y_test = np.asarray(y), np.asarray(y_test)
     n_draws = check_integer("n_draws", n_draws, 1)
     check_consistent_length(X, y, groups)
     check_consistent_length(X_test, y_test)
-    counts = _check_budgets(budgets, y)
+    labelled, labels = read_target(y)
+    test_rows, test_labels = read_target(y_test, "y_test", like=labels)
+    X_test = take_rows(X_test, test_rows)
+    counts = _check_budgets(budgets, labels)
+    partly_labelled = _check_semi_supervised(semi_supervised, models)
     rng = check_random_state(random_state)
-    orders = [_draw_order(y, groups, counts, rng) for _ in range(n_draws)]
-    data = {}
+    if groups is not None:
+        groups = np.asarray(groups)[labelled]
+    orders = [_draw_order(labels, groups, counts, rng) for _ in range(n_draws)]
+    jobs = []
     for name, model in models.items():
-        if model is None or not is_classifier(model):
-            made = (next(iter(represent(model, each).values())) for each in (X, X_test))
-            data[name] = (None, *made)
+        classes = np.unique(labels) if name in partly_labelled else None
+        if _is_classifier(model):
+            data = [model, X, X_test, labelled]
         else:
-            data[name] = (model, X, X_test)
-    partly_labelled = _check_semi_supervised(semi_supervised, data, y)
-    jobs = [
-        (*data[name], rows[:n], name in partly_labelled)
-        for name in models
-        for n in counts
-        for rows in orders
-    ]
+            made = (
+                next(iter(represent(model, each).values()))
+                for each in (take_rows(X, labelled), X_test)
+            )
+            data = [None, *made, np.arange(len(labelled))]
+        jobs += [(*data, order[:n], classes) for n in counts for order in orders]
     scores = Parallel(n_jobs=n_jobs, verbose=verbose)(
-        delayed(_score)(model, Z, y, Z_test, y_test, rows, has_all)
-        for model, Z, Z_test, rows, has_all in jobs
+        delayed(_score)(*job, labels, test_labels) for job in jobs
     )
     shape = len(models), len(counts), n_draws
     return LabelEfficiency(tuple(models), counts, np.reshape(scores, shape))
+
+
+def _is_classifier(model: Any) -> bool:
+    return model is not None and is_classifier(model)
 
 
 def _check_budgets(budgets: Sequence[int], y: np.ndarray) -> np.ndarray:
@@ -206,33 +216,28 @@ def _check_budgets(budgets: Sequence[int], y: np.ndarray) -> np.ndarray:
 
 
 def _check_semi_supervised(
-    names: Collection[str], data: Mapping[str, tuple], y: np.ndarray
+    names: Collection[str], models: Mapping[str, Any]
 ) -> set[str]:
     if isinstance(names, str):
         raise TypeError(
             f"semi_supervised={names!r} is one string; pass a list of names."
         )
-    classifiers = [name for name, (model, *_) in data.items() if model is not None]
+    classifiers = [name for name, model in models.items() if _is_classifier(model)]
     for name in names:
         if name not in classifiers:
             raise ValueError(
                 f"semi_supervised names {name!r}, which is none of the classifiers "
                 f"{', '.join(classifiers)}."
             )
-    if names and not is_labelled(y).all():
-        raise ValueError(
-            "y holds -1, which marks rows without a label for semi-supervised models; "
-            "leave these rows out, or rename the class."
-        )
     return set(names)
 
 
 def _draw_order(
     y: np.ndarray, groups: Any, budgets: np.ndarray, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Order rows so that those of each budget come first."""
+    """Order labelled rows so that those of each budget come first."""
     if groups is not None:
-        _, number = np.unique(np.asarray(groups), return_inverse=True)
+        _, number = np.unique(groups, return_inverse=True)
         # Whole groups, one after the other, in random order.
         order = np.lexsort(
             (rng.permutation(len(y)), rng.permutation(number.max() + 1)[number])
@@ -256,20 +261,27 @@ def _draw_order(
 def _score(
     model: Any,
     Z: Any,
-    y: np.ndarray,
     Z_test: Any,
-    y_test: np.ndarray,
-    rows: np.ndarray,
-    has_all_rows: bool,
+    places: np.ndarray,
+    drawn: np.ndarray,
+    classes: np.ndarray | None,
+    labels: np.ndarray,
+    test_labels: np.ndarray,
 ) -> float:
+    """Fit a model to the labels that were drawn, and score it on the test rows.
+
+    `places` are the rows of Z that `labels` belong to. With `classes`, the model gets
+    the other rows too.
+    """
+    rows, given = places[drawn], labels[drawn]
     if model is None:
-        return float(fit_probe(Z[rows], y[rows]).score(Z_test, y_test))
+        return float(fit_probe(Z[rows], given).score(Z_test, test_labels))
     model = clone(model)
-    if not has_all_rows:
-        return float(model.fit(_safe_indexing(Z, rows), y[rows]).score(Z_test, y_test))
+    if classes is None:
+        model.fit(_safe_indexing(Z, rows), given)
+        return float(model.score(Z_test, test_labels))
     # As integers, which -1 can be among, whatever the labels are.
-    classes, codes = np.unique(y, return_inverse=True)
-    given = np.full(len(y), UNLABELLED)
-    given[rows] = codes[rows]
-    found = classes[model.fit(Z, given).predict(Z_test)]
-    return float(accuracy_score(y_test, found))
+    codes = np.full(_num_samples(Z), UNLABELLED)
+    codes[rows] = np.searchsorted(classes, given)
+    found = classes[model.fit(Z, codes).predict(Z_test)]
+    return float(accuracy_score(test_labels, found))
