@@ -59,29 +59,46 @@ def read_target(
     ValueError
         If values are missing otherwise than by -1, or of several types.
     """
-    if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y):
-        y = np.array(y, dtype=object)  # or numpy would make strings of all
-    y = np.atleast_1d(np.asarray(y))
+    y = as_target(y)
     missing = is_missing(y).reshape(len(y), -1).any(axis=1)
     if missing.any():
         raise ValueError(
             f"{name} has {missing.sum()} rows of missing values (NaN, None or NA); "
             "leave them out, or mark rows without a class by the number -1."
         )
-    has_label = is_labelled(y) if y.ndim == 1 else np.ones(len(y), dtype=bool)
-    labels = _without_objects(y[has_label], name)
-    is_text = labels.dtype.kind in "OU"
-    n_others = _count_other_classes(labels if like is None else like)
-    if n_others < 2 and not is_text:
-        return np.arange(len(y)), _without_objects(y, name)
-    if not len(labels):
+    rows = find_labelled(y, like)
+    if not len(rows):
         raise ValueError(f"{name} marks all {len(y)} rows as unlabelled by -1.")
-    if is_text and n_others > 1 and str(UNLABELLED) in labels:
+    target = _without_objects(y[rows], name)
+    is_text = target.dtype.kind in "OU"
+    n_others = _count_other_classes(target if like is None else like)
+    if is_text and n_others > 1 and str(UNLABELLED) in target:
         raise ValueError(
             f"{name} holds the string '-1' beside other classes; mark rows without a "
             "label by the number -1, in an array of objects, or rename the class."
         )
-    return np.flatnonzero(has_label), labels
+    return rows, target
+
+
+def as_target(y: Any) -> np.ndarray:
+    """Make an array of a target, a column as (n,); -1 stays a number among strings."""
+    if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y):
+        return np.array(y, dtype=object)
+    y = np.atleast_1d(np.asarray(y))
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def find_labelled(y: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """Return the rows that are not marked by -1, as `read_target` defines it."""
+    everything = np.arange(len(y))
+    if y.ndim != 1:
+        return everything
+    has_label = is_labelled(y)
+    labels = _without_objects(y[has_label], "y")
+    is_text = labels.dtype.kind in "OU"
+    if _count_other_classes(labels if like is None else like) < 2 and not is_text:
+        return everything
+    return np.flatnonzero(has_label)
 
 
 def _count_other_classes(target: np.ndarray) -> int:

@@ -102,6 +102,7 @@ GIVEN = {
     "integers": np.where(HAS_LABEL, y, -1),
     "small integers": np.where(HAS_LABEL, y, -1).astype(np.int8),
     "floats": np.where(HAS_LABEL, y, -1.0),
+    "column": np.where(HAS_LABEL, y, -1)[:, None],
     "objects": np.where(HAS_LABEL, y, -1).astype(object),
     "strings": np.where(HAS_LABEL, NAMES.astype(object), -1),
     "list of strings": np.where(HAS_LABEL, NAMES.astype(object), -1).tolist(),
