@@ -1,4 +1,4 @@
-"""The main job: Deep InfoMax on scikit-learn's digits, beside what one could have.
+"""The main job: Deep InfoMax on scikit-learn's digits, beside simpler features.
 
 Run it with ``python -m sk_dim``. It learns features of 1,297 images without their
 labels, and prints how many of 500 other images a linear model on them gets right, with

@@ -1,4 +1,4 @@
-"""What a user could have instead of Deep InfoMax, and the probe that judges both.
+"""Baselines beside Deep InfoMax, and the probe that judges both.
 
 This module imports nothing of its own package.
 """
@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-MANY_VALUES = 2**22  # from which on a linear model gains by a second thread
+MANY_VALUES = 2**22  # above which a second thread makes a linear model faster
 
 
 class PatchKMeans(TransformerMixin, BaseEstimator):
@@ -30,7 +30,7 @@ class PatchKMeans(TransformerMixin, BaseEstimator):
     n_patches : int, default=50_000
         Random patches that whitening and centroids are learnt from.
     random_state : int, default=0
-        Of the patches and the k-means.
+        Seed of the patches and of k-means.
 
     References
     ----------
@@ -120,9 +120,9 @@ def probe(
     n_labels : int or None
         Labels a class in each draw; None takes all rows, once.
     n_draws : int, default=5
-        Stratified draws.
+        Number of stratified draws.
     seed : int, default=0
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Whether a fitted estimator works, seen without labels."""
+"""Judge a fitted estimator without labels."""
 
 import math
 import warnings
@@ -6,21 +6,24 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.utils import check_array, check_random_state
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_dim._model import rows_like
-from sk_dim._probes import effective_rank
+from sk_dim._probes import effective_rank, take_rows
 
 CAP = math.log(256)  # of score, in nats
-MAX_ROWS = 2000  # that are looked at
+LEAST_GAIN = 0.1  # nats that a bound rises by where anything is learnt
+MIN_ROWS, MAX_ROWS = 8, 2000  # samples to judge by
 FEW_DIRECTIONS = 8  # where they are less than half of what they were
 COLLAPSED = 1e-3  # share of the median spread below which a column is flat
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What can be seen of features without labels.
+    """Figures that tell without labels whether an estimator learnt anything.
 
     Parameters
     ----------
@@ -34,14 +37,17 @@ class Diagnosis:
         Logarithm of the mean of exp(-2 d^2) over pairs of samples, d the distance of
         their centred features on the unit sphere: lower where they are spread evenly.
     alignment : float
-        Mean squared distance, there, of two views of a sample: lower where views agree.
-        NaN where the estimator was trained on one view.
+        Mean squared distance of two views of a sample, on the same sphere: lower where
+        views agree. NaN if the estimator was trained on one view.
     score : float
-        The bound of `score`, in nats; NaN without a local term.
+        The bound that `score` returns, in nats; NaN without a local term.
     untrained : Diagnosis or None
-        The same for the encoder as it was before its training.
+        The same figures for an encoder with random weights.
     verdict : str
-        One sentence: whether it works, else what to change.
+        One sentence: whether training worked, else what to change. It compares the
+        score with that of the untrained encoder; without a local term, the global term
+        of the last epoch with that of an untrained one; without either it says that the
+        training cannot be judged.
 
     Examples
     --------
@@ -64,9 +70,10 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Return a table of the figures beside those of the untrained encoder."""
-        lines = [
-            f"{'':14}{'trained':>10}" + f"{'untrained':>11}" * bool(self.untrained)
-        ]
+        head = f"{'':14}{'trained':>10}"
+        if self.untrained is not None:
+            head += f"{'untrained':>11}"
+        lines = [head]
         for each in fields(self)[:-2]:
             line = f"{each.name:14}{getattr(self, each.name):>10.4g}"
             if self.untrained is not None:
@@ -76,31 +83,34 @@ class Diagnosis:
 
 
 def diagnose(estimator: Any, X: Any, *, random_state: Any = None) -> Diagnosis:
-    """Look, without labels, whether an estimator learnt anything.
+    """Tell without labels whether an estimator learnt anything.
 
     Parameters
     ----------
     estimator : fitted DeepInfomaxTransformer
-        It stays as it is.
+        It stays as it is, and its callbacks are not called. A `FrozenEstimator` of one
+        will do.
     X : array-like of shape (n_samples, ...)
-        Samples that it takes, best such as it has not seen; 2,000 of them are drawn if
-        there are more.
+        At least 8 samples that it takes, best such as it was not trained on; 2,000 of
+        them are drawn if there are more.
     random_state : int, RandomState instance or None, default=None
-        Of rows, views and the untrained encoder.
+        Seeds the rows, the views and the untrained encoder.
 
     Returns
     -------
     Diagnosis
-        Figures, those of the untrained encoder, and a verdict; `print` shows all.
+        Figures, those of an untrained encoder, and a verdict; `print` shows all.
 
     Raises
     ------
     ValueError
         If there are fewer than 8 samples, or they are not as in `fit`.
+    TypeError
+        If the estimator is none with local and global features.
 
     See Also
     --------
-    linear_probe : Whether it is any good for labels that there are.
+    linear_probe : How good the features are for labels that you have.
 
     References
     ----------
@@ -117,26 +127,83 @@ def diagnose(estimator: Any, X: Any, *, random_state: Any = None) -> Diagnosis:
     >>> found.score > found.untrained.score
     True
     """
-    X = check_array(X, dtype=None, allow_nd=True, ensure_min_samples=8)
+    estimator = _unwrap(estimator)
+    check_is_fitted(estimator)
+    n = _num_samples(X)
+    if n < MIN_ROWS:
+        raise ValueError(
+            f"X has {n} samples, and a minimum of {MIN_ROWS} is required to diagnose."
+        )
     rng = check_random_state(random_state)
-    if len(X) > MAX_ROWS:
-        X = X[rng.permutation(len(X))[:MAX_ROWS]]
+    if n > MAX_ROWS:
+        X = take_rows(X, rng.permutation(n)[:MAX_ROWS])
     seed = rng.randint(2**31)
-    before = clone(estimator).set_params(
-        max_iter=1, max_time=None, learning_rate=1e-12, callbacks=None, verbose=0,
-        warm_start=False, random_state=seed,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the first fit gave them
-        untrained = _look(before.fit(X), X, seed)
-    found = _look(estimator, X, seed)
+    twin = _fit_untrained(estimator, X, seed)
+    untrained, found = _measure(twin, X, seed), _measure(estimator, X, seed)
     figures = {each.name: getattr(found, each.name) for each in fields(found)[:-2]}
-    verdict = _judge(found, untrained)
+    verdict = _judge(found, untrained, _global_term(estimator), _global_term(twin))
     return Diagnosis(**figures, untrained=untrained, verdict=verdict)
 
 
-def _look(estimator: Any, X: np.ndarray, seed: int) -> Diagnosis:
-    Z = estimator.transform(X).astype(float)
+def _unwrap(estimator: Any) -> Any:
+    """Return the transformer to diagnose, or say where it is in what was given."""
+    while isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    if _has_views(estimator):
+        return estimator
+    name = type(estimator).__name__
+    advice = "its features can be judged by linear_probe and effective_rank"
+    for attribute in ("encoder_", "best_estimator_"):
+        if hasattr(estimator, attribute):
+            advice = f"pass its {attribute}"
+    if isinstance(estimator, Pipeline):
+        for i, (step, each) in enumerate(estimator.steps):
+            if _has_views(each) or isinstance(each, FrozenEstimator):
+                advice = f"pass its step {step!r}"
+                if i:
+                    advice += f", and X as pipeline[:{i}].transform(X) returns it"
+    raise TypeError(
+        f"diagnose takes a fitted DeepInfomaxTransformer, not a {name}; {advice}."
+    )
+
+
+def _has_views(estimator: Any) -> bool:
+    return hasattr(type(estimator), "local_scores")
+
+
+def _fit_untrained(estimator: Any, X: Any, seed: int) -> Any:
+    """Return an estimator like this one, with random weights.
+
+    One epoch at a learning rate that moves nothing is what the statistics of batch
+    normalisation and the terms of an untrained net come from.
+    """
+    # A new one and no clone, which would share the callbacks.
+    twin = type(estimator)(
+        **estimator.get_params(deep=False)
+        | {
+            "max_iter": 1,
+            "max_time": None,
+            "learning_rate": 1e-12,
+            "validation_fraction": 0.0,
+            "callbacks": None,
+            "verbose": 0,
+            "warm_start": False,
+            "random_state": seed,
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the first fit gave them
+        return twin.fit(X)
+
+
+def _global_term(estimator: Any) -> float:
+    """Return the global term of the last epoch in nats, NaN where there is none."""
+    return estimator.history_[-1]["global"] if estimator.history_ else math.nan
+
+
+def _measure(estimator: Any, X: Any, seed: int) -> Diagnosis:
+    """Compute all figures of a fitted estimator."""
+    Z = np.asarray(estimator.transform(X), dtype=float)
     spread = Z.std(axis=0)
     model = estimator.model_
     rows = rows_like(estimator, X, model.fmt)
@@ -150,7 +217,7 @@ def _look(estimator: Any, X: np.ndarray, seed: int) -> Diagnosis:
     a = directions[0]
     squares = np.clip(2 - 2 * a @ a.T, 0, None)[np.triu_indices(len(a), 1)]
     score = math.nan
-    if estimator.local_weight > 0:
+    if "local" in model.objective.critics:
         score = estimator.score(X)
     return Diagnosis(
         n_components=Z.shape[1],
@@ -166,7 +233,9 @@ def _normalised(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _judge(found: Diagnosis, untrained: Diagnosis) -> str:
+def _judge(
+    found: Diagnosis, untrained: Diagnosis, global_: float, untrained_global: float
+) -> str:
     """Say in one sentence what stands in the way first, or that nothing does."""
     if found.n_flat > found.n_components / 2:
         return (
@@ -179,26 +248,38 @@ def _judge(found: Diagnosis, untrained: Diagnosis) -> str:
             f"untrained encoder's use {untrained.rank:.0f}; lower learning_rate, or "
             "choose weaker views with augment."
         )
-    if found.score > 0.95 * CAP:
+    if not math.isnan(found.score):
+        name, bound, before = "bound", found.score, untrained.score
+        if bound > 0.95 * CAP:
+            return (
+                f"The task is too easy: the bound of {bound:.2f} nats sits at its cap "
+                f"of {CAP:.2f}, so there is nothing more to learn; choose stronger "
+                "views with augment."
+            )
+    else:
+        name, bound, before = "global term", global_, untrained_global
+    if math.isnan(bound - before):
         return (
-            f"The task is too easy: the bound of {found.score:.2f} nats sits at its "
-            f"cap of {CAP:.2f}, so there is nothing more to learn; choose stronger "
-            "views with augment."
+            f"It did not collapse, as the features use {found.rank:.0f} directions; "
+            "whether it learnt anything cannot be judged without a local or global "
+            "term, and a probe will tell whether the features are good for your labels."
         )
-    if found.score < untrained.score + 0.1:
+    # Below 0, bounds of untrained critics differ by chance, and none tells anything.
+    if bound < max(before, 0.0) + LEAST_GAIN:
         return (
-            f"It learnt next to nothing: the bound of {found.score:.2f} nats is that "
-            f"of the untrained encoder, {untrained.score:.2f}; train longer with "
-            "max_iter or max_time, or raise learning_rate."
+            f"It learnt next to nothing: the {name} of {bound:.2f} nats is about that "
+            f"of the untrained encoder, {before:.2f}; train longer with max_iter or "
+            "max_time, or raise learning_rate."
         )
-    if found.alignment > untrained.alignment:
+    has_views = not math.isnan(found.alignment)
+    if has_views and found.alignment > untrained.alignment:
         return (
             f"Two views of a sample are no nearer to one another than before training "
             f"({found.alignment:.2f} against {untrained.alignment:.2f}); train longer, "
             "or choose weaker views with augment."
         )
     return (
-        f"It works: the bound rose from {untrained.score:.2f} to {found.score:.2f} "
-        f"nats and the features use {found.rank:.0f} directions; whether they are good "
-        "for your labels, a probe will tell."
+        f"It works: the {name} rose from {before:.2f} to {bound:.2f} nats and the "
+        f"features use {found.rank:.0f} directions; whether they are good for your "
+        "labels, a probe will tell."
     )

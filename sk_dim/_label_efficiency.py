@@ -6,157 +6,20 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
-from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils import (
     _safe_indexing,
     check_consistent_length,
     check_random_state,
 )
+from sklearn.utils.validation import _num_samples
 
-from sk_dim._labels import UNLABELLED, is_labelled
-from sk_dim._probes import fit_probe, kind_of_target, represent
+from sk_dim._labels import UNLABELLED
+from sk_dim._probes import fit_probe, represent, take_rows
+from sk_dim._targets import kind_of_target, read_target
+from sk_dim._utility import Utility, utility
 from sk_dim._validation import check_integer
-
-
-@dataclass(frozen=True)
-class Utility:
-    """How many labels more a model from scratch would need, in shares of those given.
-
-    Parameters
-    ----------
-    budgets : ndarray of shape (n_budgets,)
-        Labels that the model had.
-    values : ndarray of shape (n_budgets, n_draws)
-        Utility: 0 where nothing is gained, 1 where half of the labels are saved.
-    is_at_least : ndarray of shape (n_budgets, n_draws)
-        Where no budget from scratch was as good, so that the value is a lower bound.
-    is_at_most : ndarray of shape (n_budgets, n_draws)
-        Where the smallest budget from scratch was better, so that it is an upper bound.
-
-    Examples
-    --------
-    >>> found = utility([10, 20, 40], [0.5, 0.6, 0.8], [10], [[0.7, 0.9]])
-    >>> found.values, found.is_at_least
-    (array([[2., 3.]]), array([[False,  True]]))
-    >>> print(found)
-      10 labels: utility at least 2.50, mean of 2 draws, 1 of them censored
-    """
-
-    budgets: np.ndarray
-    values: np.ndarray
-    is_at_least: np.ndarray
-    is_at_most: np.ndarray
-
-    def __str__(self) -> str:
-        """Return a line for each budget, which says where its mean is a bound.
-
-        With the standard deviation over the draws where none is censored.
-        """
-        lines = []
-        for i, n in enumerate(self.budgets):
-            above, below = self.is_at_least[i].sum(), self.is_at_most[i].sum()
-            bound = "at least " * bool(above and not below)
-            bound += "at most " * bool(below and not above)
-            bound += "about " * bool(below and above)
-            line = f"{n:>4} labels: utility {bound}{self.values[i].mean():.2f}"
-            n_draws, n_censored = self.values.shape[1], above + below
-            if n_draws > 1 and not n_censored:
-                line += f" ± {self.values[i].std():.2f}"
-            if n_draws > 1:
-                line += f", mean of {n_draws} draws"
-            if n_censored:
-                line += (
-                    f", {n_censored} of them censored" if n_draws > 1 else ", censored"
-                )
-            lines.append(line)
-        return "\n".join(lines)
-
-
-def utility(
-    scratch_budgets: ArrayLike,
-    scratch_scores: ArrayLike,
-    budgets: ArrayLike,
-    scores: ArrayLike,
-) -> Utility:
-    r"""Compute how many labels a pretrained model is worth.
-
-    Parameters
-    ----------
-    scratch_budgets : array-like of shape (m,)
-        Labels that models trained from scratch had.
-    scratch_scores : array-like of shape (m,) or (m, n_draws)
-        Their accuracies, whose mean over the draws is compared with.
-    budgets : array-like of shape (k,)
-        Labels that the pretrained model had.
-    scores : array-like of shape (k,) or (k, n_draws)
-        Its accuracies.
-
-    Returns
-    -------
-    Utility
-        One value for each budget and draw.
-
-    Raises
-    ------
-    ValueError
-        If lengths do not fit, or budgets are not positive or repeat.
-
-    See Also
-    --------
-    LabelEfficiency.utility : Of models that were compared by `label_efficiency`.
-
-    Notes
-    -----
-    Where the curve from scratch reaches the accuracy at :math:`\hat n` labels, that of
-    n labels is worth :math:`\hat n / n - 1`. Between its budgets the curve is linear in
-    n. It is made monotone first, by isotonic regression. Where it never gets there, all
-    that is known is that the utility is at least that of its largest budget; where it
-    starts above, at most that of its smallest.
-
-    References
-    ----------
-    A. Newell, J. Deng (2020). How Useful is Self-Supervised Pretraining for Visual
-    Tasks? arXiv:2003.14323.
-
-    Examples
-    --------
-    >>> utility([10, 20, 40], [0.5, 0.6, 0.8], [10, 20], [0.7, 0.7]).values.ravel()
-    array([2. , 0.5])
-    """
-    scratch_n, scratch = _curve("scratch", scratch_budgets, scratch_scores)
-    n, curves = _curve("", budgets, scores)
-    order = np.argsort(scratch_n)
-    scratch_n, mean = scratch_n[order], scratch.mean(axis=1)[order]
-    mean = IsotonicRegression().fit_transform(scratch_n, mean)
-    # Where the curve is flat, the fewest labels that reach it count.
-    heights, first = np.unique(mean, return_index=True)
-    reached = np.interp(curves, heights, scratch_n[first])
-    is_at_least = curves > mean[-1]
-    reached = np.where(is_at_least, scratch_n[-1], reached)
-    return Utility(n, reached / n[:, None] - 1, is_at_least, curves < mean[0])
-
-
-def _curve(
-    name: str, budgets: ArrayLike, scores: ArrayLike
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check budgets (k,) and their scores, returned as (k, n_draws)."""
-    n = np.asarray(budgets)
-    values = np.asarray(scores, dtype=float)
-    values = values[:, None] if values.ndim == 1 else values
-    prefix = f"{name}_" * bool(name)
-    if n.ndim != 1 or values.ndim != 2 or len(n) != len(values) or not len(n):
-        raise ValueError(
-            f"{prefix}budgets of shape {n.shape} and {prefix}scores of shape "
-            f"{values.shape}; they must be (k,) and (k,) or (k, n_draws), k at least 1."
-        )
-    if not (n > 0).all() or len(np.unique(n)) < len(n):
-        raise ValueError(
-            f"{prefix}budgets={n.tolist()}; they must be positive and differ."
-        )
-    return n, values
 
 
 @dataclass(frozen=True)
@@ -168,9 +31,9 @@ class LabelEfficiency:
     models : tuple of str
         Names.
     budgets : ndarray of shape (n_budgets,)
-        Labels in all, not a class.
+        Labels in all, not of each class.
     scores : ndarray of shape (n_models, n_budgets, n_draws)
-        Of the test rows; the same draws of labels for all models.
+        Accuracies on the test rows. All models have the same draws of labels.
 
     Examples
     --------
@@ -241,13 +104,14 @@ def label_efficiency(
     ----------
     models : dict of str to estimator
         Classifiers are cloned and fitted on the labelled rows. A fitted transformer
-        stays as it is: logistic regression is fitted on what it makes of the labelled
-        rows, its regularisation chosen by cross-validation. None stands for the rows
-        themselves, flattened.
+        stays as it is: logistic regression is fitted on its features of the labelled
+        rows, with the regularisation chosen by cross-validation. None stands for the
+        rows themselves, flattened.
     X : array-like of shape (n_samples, ...)
         Rows to draw labelled ones from.
     y : array-like of shape (n_samples,)
-        Their classes.
+        Their classes. Rows of class -1 are unlabelled: they are never drawn, and left
+        out of `y_test`; if there is only one other class, -1 is a class like the other.
     budgets : sequence of int
         How many labels there are, in all.
     X_test, y_test : array-like
@@ -258,14 +122,15 @@ def label_efficiency(
         What belongs together, such as the images of one patient. Labelled rows are then
         drawn from as few groups as their number allows.
     semi_supervised : collection of str, default=()
-        Names of the classifiers that learn from unlabelled rows too: they are fitted on
-        all rows, -1 in place of the labels that are not given.
+        Names of the classifiers that learn from unlabelled rows too. They are fitted on
+        all rows, with the classes as integers from 0 on, and -1 for rows whose label
+        they are not given.
     n_jobs : int or None, default=None
         Processes, as in joblib.
     verbose : int, default=0
-        Of joblib; 1 and more shows the progress.
+        Verbosity of joblib; 1 and more shows the progress.
     random_state : int, RandomState instance or None, default=None
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -275,9 +140,9 @@ def label_efficiency(
     Raises
     ------
     ValueError or TypeError
-        If a budget exceeds the rows or leaves out a class, lengths differ, `y` holds no
-        classes, a model is neither classifier nor transformer, or `semi_supervised`
-        names none of the classifiers, or -1 is a class for them.
+        If a budget exceeds the labelled rows or leaves out a class, lengths differ, `y`
+        holds no classes or missing values, a model is neither classifier nor
+        transformer, or `semi_supervised` names none of the classifiers.
 
     See Also
     --------
@@ -301,33 +166,39 @@ def label_efficiency(
     >>> found.scores.shape
     (2, 2, 2)
     """
-    y, y_test = np.asarray(y), np.asarray(y_test)
     n_draws = check_integer("n_draws", n_draws, 1)
     check_consistent_length(X, y, groups)
     check_consistent_length(X_test, y_test)
-    counts = _check_budgets(budgets, y)
+    labelled, labels = read_target(y)
+    test_rows, test_labels = read_target(y_test, "y_test", like=labels)
+    X_test = take_rows(X_test, test_rows)
+    counts = _check_budgets(budgets, labels)
+    partly_labelled = _check_semi_supervised(semi_supervised, models)
     rng = check_random_state(random_state)
-    orders = [_draw_order(y, groups, counts, rng) for _ in range(n_draws)]
-    data = {}
+    if groups is not None:
+        groups = np.asarray(groups)[labelled]
+    orders = [_draw_order(labels, groups, counts, rng) for _ in range(n_draws)]
+    jobs = []
     for name, model in models.items():
-        if model is None or not is_classifier(model):
-            made = (next(iter(represent(model, each).values())) for each in (X, X_test))
-            data[name] = (None, *made)
+        classes = np.unique(labels) if name in partly_labelled else None
+        if _is_classifier(model):
+            data = [model, X, X_test, labelled]
         else:
-            data[name] = (model, X, X_test)
-    partly_labelled = _check_semi_supervised(semi_supervised, data, y)
-    jobs = [
-        (*data[name], rows[:n], name in partly_labelled)
-        for name in models
-        for n in counts
-        for rows in orders
-    ]
+            made = (
+                next(iter(represent(model, each).values()))
+                for each in (take_rows(X, labelled), X_test)
+            )
+            data = [None, *made, np.arange(len(labelled))]
+        jobs += [(*data, order[:n], classes) for n in counts for order in orders]
     scores = Parallel(n_jobs=n_jobs, verbose=verbose)(
-        delayed(_score)(model, Z, y, Z_test, y_test, rows, has_all)
-        for model, Z, Z_test, rows, has_all in jobs
+        delayed(_score)(*job, labels, test_labels) for job in jobs
     )
     shape = len(models), len(counts), n_draws
     return LabelEfficiency(tuple(models), counts, np.reshape(scores, shape))
+
+
+def _is_classifier(model: Any) -> bool:
+    return model is not None and is_classifier(model)
 
 
 def _check_budgets(budgets: Sequence[int], y: np.ndarray) -> np.ndarray:
@@ -345,33 +216,28 @@ def _check_budgets(budgets: Sequence[int], y: np.ndarray) -> np.ndarray:
 
 
 def _check_semi_supervised(
-    names: Collection[str], data: Mapping[str, tuple], y: np.ndarray
+    names: Collection[str], models: Mapping[str, Any]
 ) -> set[str]:
     if isinstance(names, str):
         raise TypeError(
             f"semi_supervised={names!r} is one string; pass a list of names."
         )
-    classifiers = [name for name, (model, *_) in data.items() if model is not None]
+    classifiers = [name for name, model in models.items() if _is_classifier(model)]
     for name in names:
         if name not in classifiers:
             raise ValueError(
                 f"semi_supervised names {name!r}, which is none of the classifiers "
                 f"{', '.join(classifiers)}."
             )
-    if names and not is_labelled(y).all():
-        raise ValueError(
-            "y holds -1, which marks rows without a label for semi-supervised models; "
-            "leave these rows out, or rename the class."
-        )
     return set(names)
 
 
 def _draw_order(
     y: np.ndarray, groups: Any, budgets: np.ndarray, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Order rows so that those of each budget come first."""
+    """Order labelled rows so that those of each budget come first."""
     if groups is not None:
-        _, number = np.unique(np.asarray(groups), return_inverse=True)
+        _, number = np.unique(groups, return_inverse=True)
         # Whole groups, one after the other, in random order.
         order = np.lexsort(
             (rng.permutation(len(y)), rng.permutation(number.max() + 1)[number])
@@ -395,20 +261,27 @@ def _draw_order(
 def _score(
     model: Any,
     Z: Any,
-    y: np.ndarray,
     Z_test: Any,
-    y_test: np.ndarray,
-    rows: np.ndarray,
-    has_all_rows: bool,
+    places: np.ndarray,
+    drawn: np.ndarray,
+    classes: np.ndarray | None,
+    labels: np.ndarray,
+    test_labels: np.ndarray,
 ) -> float:
+    """Fit a model to the labels that were drawn, and score it on the test rows.
+
+    `places` are the rows of Z that `labels` belong to. With `classes`, the model gets
+    the other rows too.
+    """
+    rows, given = places[drawn], labels[drawn]
     if model is None:
-        return float(fit_probe(Z[rows], y[rows]).score(Z_test, y_test))
+        return float(fit_probe(Z[rows], given).score(Z_test, test_labels))
     model = clone(model)
-    if not has_all_rows:
-        return float(model.fit(_safe_indexing(Z, rows), y[rows]).score(Z_test, y_test))
+    if classes is None:
+        model.fit(_safe_indexing(Z, rows), given)
+        return float(model.score(Z_test, test_labels))
     # As integers, which -1 can be among, whatever the labels are.
-    classes, codes = np.unique(y, return_inverse=True)
-    given = np.full(len(y), UNLABELLED)
-    given[rows] = codes[rows]
-    found = classes[model.fit(Z, given).predict(Z_test)]
-    return float(accuracy_score(y_test, found))
+    codes = np.full(_num_samples(Z), UNLABELLED)
+    codes[rows] = np.searchsorted(classes, given)
+    found = classes[model.fit(Z, codes).predict(Z_test)]
+    return float(accuracy_score(test_labels, found))

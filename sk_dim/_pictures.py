@@ -1,13 +1,12 @@
-"""Displays that show samples themselves: neighbours, and scores of their parts.
-
-This module imports nothing of its own package.
-"""
+"""Displays that show samples themselves: neighbours, and scores of their parts."""
 
 from typing import Any, Self
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
+
+from sk_dim._formats import InputFormat
 
 MAX_PICTURES = 16  # side by side
 
@@ -23,6 +22,32 @@ def pyplot() -> Any:
     return plt
 
 
+def find_transformer(estimator: Any, *methods: str) -> Any:
+    """Return the estimator, or the encoder of a classifier, that has some methods.
+
+    Raises
+    ------
+    TypeError
+        If neither has them.
+    """
+    for each in (estimator, getattr(estimator, "encoder_", None)):
+        if all(hasattr(each, method) for method in methods):
+            return each
+    takes = "transformer, such as a DeepInfomaxTransformer,"
+    if "transform" not in methods:
+        takes = "DeepInfomaxTransformer"
+    raise TypeError(
+        f"this {type(estimator).__name__} has no method {' or '.join(methods)}; pass a "
+        f"fitted {takes} or a fitted DeepInfomaxClassifier."
+    )
+
+
+def scaled_features(estimator: Any, X: Any) -> np.ndarray:
+    """Return what a fitted transformer makes of samples, at mean 0 and variance 1."""
+    Z = np.asarray(estimator.transform(X))
+    return StandardScaler().set_output(transform="default").fit_transform(Z)
+
+
 def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
     """View samples as "image" (n, h, w) or (n, h, w, 3), or as "series" (n, c, l).
 
@@ -32,21 +57,18 @@ def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
         If they are rows of a table, or have channels that are no colours.
     """
     X = np.asarray(X)
-    # Channels come first in what an estimator found out.
-    shape = getattr(estimator, "input_shape_", X.shape[1:])
-    if X.ndim == 2 and len(shape) > 1:
-        given = estimator.input_shape or ()
-        X = X.reshape(len(X), *(given if len(given) == len(shape) else shape))
-    if X.ndim not in (3, 4) or len(shape) == 1:
+    fmt = _read_format(X.shape, estimator)
+    if fmt.kind == "table":
         raise ValueError(
             "rows of a table have no picture; this display takes images and series."
         )
-    if hasattr(estimator, "input_shape_") and len(shape) == 2:
-        return "series", X if X.shape[1:] == shape else X.transpose(0, 2, 1)
-    pictures = X if X.ndim == 4 else X[..., None]
-    is_first = pictures.shape[1:] == shape if len(shape) == 3 else False
-    if is_first and (hasattr(estimator, "input_shape_") or shape[0] in (1, 3)):
-        pictures = pictures.transpose(0, 2, 3, 1)
+    fmt.check(X.shape)
+    X = X.reshape(len(X), *fmt.layout)
+    last = X.ndim if fmt.channel_axis is None else fmt.channel_axis + 1
+    samples = X[..., None] if fmt.channel_axis is None else X
+    if fmt.kind == "series":
+        return "series", np.moveaxis(samples, last, 1)
+    pictures = np.moveaxis(samples, last, -1)
     if pictures.shape[3] not in (1, 3):
         raise ValueError(
             f"images of {pictures.shape[3]} channels have no colours; pass those of "
@@ -55,6 +77,17 @@ def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
     low, high = pictures.min(), pictures.max()
     pictures = (pictures - low) / max(high - low, 1e-12)
     return "image", pictures.squeeze(3) if pictures.shape[3] == 1 else pictures
+
+
+def _read_format(shape: tuple[int, ...], estimator: Any) -> InputFormat:
+    """Return the format that an estimator found in `fit`, or guess that of images."""
+    if hasattr(estimator, "model_"):
+        return estimator.model_.fmt
+    if len(shape) == 3:
+        return InputFormat("image", shape[1:])
+    if len(shape) == 4:
+        return InputFormat("image", shape[1:], 0 if shape[1] in (1, 3) else 2)
+    return InputFormat("table", shape[1:])
 
 
 def _draw_sample(ax: Any, kind: str, sample: np.ndarray) -> None:
@@ -73,18 +106,19 @@ class NeighborsDisplay:
     samples : ndarray
         Images (n, h, w) or (n, h, w, 3) between 0 and 1, or series (n, c, l).
     kind : {"image", "series"}
-        What they are.
+        What the samples are.
     rows : ndarray of shape (n_rows,)
-        Samples whose neighbours are shown.
+        Indices of the samples whose neighbours are shown.
     nearest, farthest : ndarray of shape (n_rows, n_neighbors)
-        Their neighbours, the nearest and the farthest one first.
+        Indices of their neighbours; the nearest come nearest first, the farthest
+        farthest first.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_rows, 1 + 2 n_neighbors)
         The grid: each sample, then its nearest, then its farthest neighbours.
     figure_ : matplotlib Figure
-        That holds it.
+        The figure of the axes.
 
     Examples
     --------
@@ -125,16 +159,17 @@ class NeighborsDisplay:
 
         Parameters
         ----------
-        estimator : fitted transformer
-            With the method `transform`.
+        estimator : fitted transformer or DeepInfomaxClassifier
+            With the method `transform`, or with a transformer as its ``encoder_``.
         X : array-like of shape (n_samples, ...)
             Images or series that it takes.
         rows : array-like of int, default=None
-            Samples whose neighbours are shown; None takes five, evenly over `X`.
+            Indices of the samples whose neighbours are shown. None takes five, evenly
+            over `X`.
         n_neighbors : int, default=4
-            Nearest, and as many farthest.
+            Number of nearest neighbours, and of farthest ones.
         metric : str, default="euclidean"
-            Of the distance between scaled features, as in scikit-learn.
+            Distance between scaled features, by its name in scikit-learn.
         ax : ndarray of matplotlib Axes, default=None
             To draw into; None makes them.
 
@@ -143,6 +178,7 @@ class NeighborsDisplay:
         NeighborsDisplay
             What was drawn.
         """
+        estimator = find_transformer(estimator, "transform")
         kind, samples = _as_pictures(X, estimator)
         if not 1 <= n_neighbors < len(samples):
             raise ValueError(
@@ -152,7 +188,7 @@ class NeighborsDisplay:
         if rows is None:
             rows = np.unique(np.linspace(0, len(samples) - 1, 5).astype(int))
         rows = np.asarray(rows)
-        Z = StandardScaler().fit_transform(estimator.transform(X))
+        Z = scaled_features(estimator, X)
         search = NearestNeighbors(n_neighbors=len(Z), metric=metric).fit(Z)
         order = search.kneighbors(Z[rows], return_distance=False)
         # A sample is no neighbour of its own; copies of it may come before it.
@@ -205,16 +241,16 @@ class LocalScoreDisplay:
     samples : ndarray
         Images (n, h, w) or (n, h, w, 3) between 0 and 1, or series (n, c, l).
     kind : {"image", "series"}
-        What they are.
+        What the samples are.
     scores : ndarray of shape (n, h', w') or (n, l')
-        Of each location with the global features of its own sample.
+        Score of each location with the global features of its own sample.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (2, n) or (1, n)
         Images, and below them their scores; series over theirs.
     figure_ : matplotlib Figure
-        That holds them.
+        The figure of the axes.
 
     Examples
     --------
@@ -237,8 +273,9 @@ class LocalScoreDisplay:
 
         Parameters
         ----------
-        estimator : fitted DeepInfomaxTransformer
-            With the methods `local_scores` and `features`.
+        estimator : fitted DeepInfomaxTransformer or DeepInfomaxClassifier
+            With the methods `local_scores` and `features`, or with a transformer that
+            has them as its ``encoder_``.
         X : array-like of shape (n_samples, ...)
             Images or series, at most 16.
         ax : ndarray of matplotlib Axes, default=None
@@ -249,6 +286,7 @@ class LocalScoreDisplay:
         LocalScoreDisplay
             What was drawn.
         """
+        estimator = find_transformer(estimator, "local_scores", "features")
         kind, samples = _as_pictures(X, estimator)
         if len(samples) > MAX_PICTURES:
             raise ValueError(

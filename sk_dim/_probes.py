@@ -16,9 +16,10 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.multiclass import type_of_target
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+from sklearn.utils.validation import _num_samples
 
+from sk_dim._targets import kind_of_target, read_target
 from sk_dim._validation import check_name
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # of regularisation, its inverse C
@@ -51,30 +52,11 @@ def represent(model: Any, X: Any) -> dict[str, np.ndarray]:
     return flat
 
 
-def kind_of_target(y: np.ndarray) -> str:
-    """Say whether a target is of "classes", "labels" (several a row) or "numbers".
-
-    Raises
-    ------
-    ValueError
-        If it is none of them, or has one class only.
-    """
-    target = type_of_target(y, input_name="y")
-    kinds = {
-        "binary": "classes",
-        "multiclass": "classes",
-        "multilabel-indicator": "labels",
-        "continuous": "numbers",
-        "continuous-multioutput": "numbers",
-    }
-    if target not in kinds:
-        raise ValueError(
-            f"y is {target}; a probe takes classes, a 0-1 indicator of several labels "
-            "a row, or numbers with fractions."
-        )
-    if kinds[target] == "classes" and len(np.unique(y)) < 2:
-        raise ValueError("y has one class only; there is nothing to tell apart.")
-    return kinds[target]
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Take rows out of samples of whatever type, which stay as they are if all are."""
+    if isinstance(X, dict):
+        return {name: take_rows(layer, rows) for name, layer in X.items()}
+    return X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)
 
 
 def _searched(model: BaseEstimator, parameter: str) -> Callable[[int], BaseEstimator]:
@@ -86,7 +68,7 @@ def _fixed(model: BaseEstimator) -> Callable[[int], BaseEstimator]:
     return lambda n_folds: model
 
 
-# Models by kind of probe and of target; each is given how many folds choose its C.
+# Models by kind of probe and of target; each takes how many folds choose its C.
 PROBES: dict[str, dict[str, Callable[[int], BaseEstimator]]] = {
     "linear": {
         "classes": _searched(LogisticRegression(max_iter=500), "C"),
@@ -163,21 +145,23 @@ def linear_probe(
     Parameters
     ----------
     model : fitted transformer or None
-        Whose layers are probed: all that `features` returns where it has that method,
-        else what `transform` returns. None probes `X` itself.
+        Its layers are probed: all that `features` returns if it has that method, else
+        what `transform` returns. None probes `X` itself.
     X : array-like of shape (n_samples, ...) or dict of them
         Samples that `model` takes; without a model features, or a dict of layers.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Classes, a 0-1 indicator of several labels a row, or numbers.
+        Classes, a 0-1 indicator of several labels a row, or numbers. Rows of class -1
+        are unlabelled and left out, here and in `y_test`; if there is only one other
+        class, -1 is a class like the other.
     X_test, y_test : array-like, default=None
         Samples to score on. Without them, `X` is cross-validated.
     kind : {"linear", "svm", "knn", "mlp"}, default="linear"
         Logistic or ridge regression, a linear support vector machine, five nearest
         neighbours, or one hidden layer of 200 units as in the paper; each on features
-        scaled to unit variance. The regularisation of the linear ones is chosen by
-        cross-validation on the rows that they are fitted on.
+        scaled to unit variance. The strength of the regularisation of the linear ones
+        is chosen by cross-validation on the rows that they are fitted on.
     cv : int or splitter, default=5
-        Of the cross-validation.
+        Folds of the cross-validation of `X`, as in scikit-learn.
     scoring : str or callable, default=None
         As in scikit-learn. None takes the accuracy of classes, the micro-averaged F1 of
         several labels, the R2 of numbers.
@@ -193,7 +177,7 @@ def linear_probe(
     ------
     ValueError or TypeError
         If `model` is no transformer, lengths differ, `y` is of no kind that a probe
-        takes, or only one of `X_test` and `y_test` is given.
+        takes or holds missing values, or only one of `X_test` and `y_test` is given.
 
     See Also
     --------
@@ -216,35 +200,42 @@ def linear_probe(
     check_name("kind", kind, PROBES)
     if (X_test is None) != (y_test is None):
         raise ValueError("X_test and y_test belong together; pass both or neither.")
-    y = np.asarray(y)
-    layers = represent(model, X)
-    for layer in layers.values():
-        check_consistent_length(layer, y)
-    target = kind_of_target(y)
-    probe = build_probe(kind, y)
-    scoring = SCORINGS[target] if scoring is None else scoring
+    layers, target = _read(model, X, y, "y", None)
+    probe = build_probe(kind, target)
+    scoring = SCORINGS[kind_of_target(target)] if scoring is None else scoring
     with warnings.catch_warnings():
         # Near its optimum is near enough for a probe.
         warnings.simplefilter("ignore", ConvergenceWarning)
         if X_test is None:
             return {
                 name: cross_val_score(
-                    probe, Z, y, cv=cv, scoring=scoring, n_jobs=n_jobs
+                    probe, Z, target, cv=cv, scoring=scoring, n_jobs=n_jobs
                 )
                 for name, Z in layers.items()
             }
-        tests = represent(model, X_test)
+        test_layers, test_target = _read(model, X_test, y_test, "y_test", target)
         # The one fold of these rows to fit on and those rows to score on.
+        n, n_test = len(target), len(test_target)
         return {
             name: cross_val_score(
                 probe,
-                np.concatenate([Z, tests[name]]),
-                np.concatenate([y, np.asarray(y_test)]),
-                cv=[(np.arange(len(Z)), len(Z) + np.arange(len(tests[name])))],
+                np.concatenate([Z, test_layers[name]]),
+                np.concatenate([target, test_target]),
+                cv=[(np.arange(n), n + np.arange(n_test))],
                 scoring=scoring,
             )
             for name, Z in layers.items()
         }
+
+
+def _read(
+    model: Any, X: Any, y: Any, name: str, like: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the layers (n, d) of the rows that have a target, and their targets."""
+    for each in X.values() if isinstance(X, dict) else [X]:
+        check_consistent_length(each, y)
+    rows, target = read_target(y, name, like)
+    return represent(model, take_rows(X, rows)), target
 
 
 def effective_rank(Z: Any) -> float:
@@ -258,8 +249,8 @@ def effective_rank(Z: Any) -> float:
     Returns
     -------
     float
-        From 1, where all features are multiples of one, to the lesser of the numbers of
-        components and of samples less one; 0 where all are constant.
+        From 1, if all features are multiples of one, to the number of components or of
+        samples less one, whichever is smaller; 0 if all are constant.
 
     Raises
     ------

@@ -1,8 +1,10 @@
-"""A look at the quality of the features while they are learnt."""
+"""A callback that probes the features while they are learnt."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import _num_samples
 
 from sk_dim._probes import linear_probe
 from sk_dim._validation import check_integer
@@ -19,13 +21,14 @@ class ProbingCallback:
     X : array-like of shape (n_samples, ...)
         Samples that the estimator takes.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Classes, a 0-1 indicator of several labels a row, or numbers.
+        Classes, a 0-1 indicator of several labels a row, or numbers. Rows of class -1
+        are unlabelled and left out, as in :func:`linear_probe`.
     every : int, default=5
-        Epochs from probe to probe; the first one is after so many.
+        Epochs from probe to probe. The first probe is after this many epochs.
     kind : {"linear", "svm", "knn", "mlp"}, default="knn"
         Which probe, see :func:`linear_probe`; nearest neighbours take the least time.
     cv : int or splitter, default=5
-        Of the cross-validation of `X`.
+        Folds of the cross-validation of `X`, as in scikit-learn.
 
     Attributes
     ----------
@@ -56,6 +59,8 @@ class ProbingCallback:
     ['conv', 'epoch', 'global', 'hidden', 'local']
     """
 
+    _is_due = False  # whether the epoch that runs will be probed
+
     def __init__(
         self,
         X: Any,
@@ -75,25 +80,37 @@ class ProbingCallback:
         """Begin a fit, refusing what cannot be probed before its first epoch."""
         check_integer("every", self.every, 1)
         # A probe of numbers that say nothing has the same checks as one of features.
-        blank = np.zeros((len(self.X), 1))
+        blank = np.zeros((_num_samples(self.X), 1))
         linear_probe(None, blank, self.y, kind=self.kind, cv=self.cv)
         self.history_: list[dict[str, float]] = []
+        self._is_due = False
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Find out whether the task is an epoch that will be probed."""
+        epoch = context.task_id + 1
+        self._is_due = context.task_name == "epoch" and epoch % self.every == 0
+
+    @property
+    def on_fit_task_end(self) -> Callable[..., None]:
+        """Hook at the end of a task, which probes the epochs whose turn it is.
+
+        scikit-learn copies the estimator for every hook that has `fitted_estimator`
+        among its parameters, so only the epochs that are probed get such a hook.
+        """
+        return self._probe if self._is_due else self._pass
+
+    def _pass(self, estimator: Any, context: Any) -> None:
         """Do nothing."""
 
-    def on_fit_task_end(
+    def _probe(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
     ) -> None:
-        """Probe, if the task is an epoch whose turn it is."""
-        epoch = context.task_id + 1
-        if context.task_name != "epoch" or epoch % self.every:
-            return
         scores = linear_probe(
             fitted_estimator, self.X, self.y, kind=self.kind, cv=self.cv
         )
         means = {name: float(values.mean()) for name, values in scores.items()}
-        self.history_.append({"epoch": epoch} | means)
+        self.history_.append({"epoch": context.task_id + 1} | means)
+        self._is_due = False
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing."""

@@ -1,9 +1,9 @@
 """Generated data whose answer is known.
 
-Images and series with a label that is one known factor, all other factors varying at
-random: what a view makes an encoder forget shows in which labels a linear model can
-still read off the features. And pairs of variables whose mutual information has a
-closed form, to judge estimates by.
+Images and series whose label is one known factor, with all other factors random. A
+linear model on the features then shows which factors a view makes an encoder forget.
+Pairs of variables whose mutual information has a closed form show how good estimates
+of it are.
 """
 
 import colorsys
@@ -56,18 +56,18 @@ def make_images(
         in (4). "size": small, middle or large (3). "defect": whether three pixels in a
         row of the wedge are dark (2).
     n_samples : int, default=1000
-        Images, their classes as equally frequent as can be.
+        Number of images, divided evenly among the classes.
     side : int, default=32
         Height and width in pixels, at least 16.
     random_state : int, RandomState instance or None, default=None
-        Of all that is drawn.
+        Seed of all that is random.
 
     Returns
     -------
     X : ndarray of shape (n_samples, side, side, 3), uint8
         Images, channels last.
     y : ndarray of shape (n_samples,), int
-        Class of the factor.
+        Class of each sample: the value of the factor.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def make_series(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw series of one channel whose label is one factor of them.
 
-    Each series is a row of saw teeth, with random amplitude, direction and phase and a
-    little noise; `factor` says which of these the label tells.
+    Each series is a sawtooth wave of four periods, with random amplitude, direction and
+    phase and a little noise; `factor` says which of these the label tells.
 
     Parameters
     ----------
@@ -145,18 +145,18 @@ def make_series(
         slowly and fall fast, or the other way round, as if time were reversed (2).
         "phase": which quarter of a period after a crest the series starts in (4).
     n_samples : int, default=1000
-        Series, their classes as equally frequent as can be.
+        Number of series, divided evenly among the classes.
     length : int, default=128
         Time steps, at least 32.
     random_state : int, RandomState instance or None, default=None
-        Of all that is drawn.
+        Seed of all that is random.
 
     Returns
     -------
     X : ndarray of shape (n_samples, 1, length), float32
         Series.
     y : ndarray of shape (n_samples,), int
-        Class of the factor.
+        Class of each sample: the value of the factor.
 
     Raises
     ------

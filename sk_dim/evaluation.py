@@ -1,25 +1,22 @@
 """Judge a representation, whichever model it comes from.
 
-:func:`linear_probe` asks what a simple model finds in each of its layers,
-:func:`label_efficiency` how many labels it saves, and :func:`utility` puts that into
-one number; :class:`ProbingCallback` looks while a transformer is fitted. Without
-labels, :func:`diagnose` sees whether training worked; :func:`effective_rank` counts the
-directions that it uses, :func:`neural_dependency_measure` asks what its components tell
-of one another, and :func:`encoded_information` what they tell of the samples. More of
-the last three is not better: what a representation is worth for your labels, the first
-ones say.
+:func:`linear_probe` scores a simple model on each of its layers,
+:func:`label_efficiency` measures how many labels it saves, and :func:`utility` puts
+that into one number; :class:`ProbingCallback` probes while a transformer is fitted.
+
+Without labels, :func:`diagnose` tells whether training worked, :func:`effective_rank`
+counts the directions that the features use, :func:`neural_dependency_measure` how much
+the components tell about one another, and :func:`encoded_information` how much they
+tell about the samples. More of the last three is not better: only the functions that
+use labels measure what a representation is worth.
 """
 
 from sk_dim._dependence import encoded_information, neural_dependency_measure
 from sk_dim._diagnosis import Diagnosis, diagnose
-from sk_dim._label_efficiency import (
-    LabelEfficiency,
-    Utility,
-    label_efficiency,
-    utility,
-)
+from sk_dim._label_efficiency import LabelEfficiency, label_efficiency
 from sk_dim._probes import effective_rank, linear_probe
 from sk_dim._probing import ProbingCallback
+from sk_dim._utility import Utility, utility
 
 __all__ = [
     "Diagnosis",

@@ -2,19 +2,25 @@
 
 Each display is made by a class method from an estimator or from results, draws itself
 when `plot` is called, and keeps the figure and axes under ``figure_`` and ``ax_`` (or
-``axes_``) and what it drew in attributes, for a picture of your own. Displays call
-public methods of what they are given and nothing else; matplotlib is needed
-(``pip install "sk_dim[plot]"``).
+``axes_``) and what it drew in attributes, for a picture of your own. matplotlib is
+needed (``pip install "sk_dim[plot]"``).
 """
 
+import numbers
 from typing import Any, Self
 
 import numpy as np
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_consistent_length
 
-from sk_dim._pictures import LocalScoreDisplay, NeighborsDisplay, pyplot
+from sk_dim._pictures import (
+    LocalScoreDisplay,
+    NeighborsDisplay,
+    find_transformer,
+    pyplot,
+    scaled_features,
+)
+from sk_dim._targets import as_target, find_labelled, is_missing
 
 __all__ = [
     "FeaturesDisplay",
@@ -29,7 +35,8 @@ TERMS = {
     "epoch": ("local", "global", "prior"),
     "step": ("supervised", "unlabelled", "infomax"),
 }
-MAX_CLASSES = 20  # told apart by colours
+MAX_CLASSES = 20  # that colours can tell apart
+UNLABELLED_COLOR = "0.8"
 
 
 def _one_ax(ax: Any, **size: Any) -> Any:
@@ -52,14 +59,15 @@ class TrainingDisplay:
     Parameters
     ----------
     history : list of dict
-        As in ``history_``.
+        The ``history_`` of an estimator.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With a line for each term, and dashed ones of rows that were held out.
+        With a solid line for each term, and a dashed one for the same term of held-out
+        rows.
     figure_ : matplotlib Figure
-        That holds it.
+        The figure of the axes.
 
     Examples
     --------
@@ -82,8 +90,8 @@ class TrainingDisplay:
         Parameters
         ----------
         estimator : fitted DeepInfomaxTransformer or DeepInfomaxClassifier
-            With ``history_``. That of the features behind a classifier is in its
-            ``encoder_``.
+            With ``history_``. Of a classifier, the fine-tuning is drawn; pass its
+            ``encoder_`` for the training of the features.
         ax : matplotlib Axes, default=None
             To draw into; None makes one.
 
@@ -93,7 +101,12 @@ class TrainingDisplay:
             What was drawn.
         """
         history = getattr(estimator, "history_", None)
-        if not history or _counted(history) is None:
+        if history is not None and not len(history):
+            raise ValueError(
+                f"this {type(estimator).__name__} has an empty history_, as its "
+                "training ended before the first epoch was over; fit it again."
+            )
+        if history is None or _counted(history) is None:
             raise ValueError(
                 f"this {type(estimator).__name__} has no terms of an objective in "
                 "history_; fit a DeepInfomaxTransformer or a DeepInfomaxClassifier."
@@ -152,7 +165,7 @@ class LabelEfficiencyDisplay:
     axes_ : list of matplotlib Axes
         One, or two with `scratch`.
     figure_ : matplotlib Figure
-        That holds them.
+        The figure of the axes.
 
     Examples
     --------
@@ -259,16 +272,18 @@ class FeaturesDisplay:
     Parameters
     ----------
     points : ndarray of shape (n_samples, 2)
-        Where the samples are.
-    y : ndarray of shape (n_samples,), default=None
-        Classes, at most 20, or numbers, which colour them.
+        Coordinates of the samples.
+    y : array-like of shape (n_samples,), default=None
+        Classes, at most 20, or numbers, for colours. Samples whose class is missing
+        (NaN, None or NA) or -1 beside two other classes or more are grey, below the
+        others.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         With the points.
     figure_ : matplotlib Figure
-        That holds it.
+        The figure of the axes.
 
     Examples
     --------
@@ -298,12 +313,12 @@ class FeaturesDisplay:
 
         Parameters
         ----------
-        estimator : fitted transformer
-            With the method `transform`.
+        estimator : fitted transformer or DeepInfomaxClassifier
+            With the method `transform`, or with a transformer as its ``encoder_``.
         X : array-like of shape (n_samples, ...)
             Samples that it takes.
         y : array-like of shape (n_samples,), default=None
-            Classes or numbers, for colours.
+            Classes or numbers, for colours; missing ones and classes of -1 are grey.
         embedding : transformer, default=None
             With ``fit_transform`` to two dimensions, such as ``TSNE()``; None takes the
             first two principal components of the scaled features.
@@ -315,7 +330,7 @@ class FeaturesDisplay:
         FeaturesDisplay
             What was drawn.
         """
-        Z = StandardScaler().fit_transform(estimator.transform(X))
+        Z = scaled_features(find_transformer(estimator, "transform"), X)
         embedding = PCA(2, random_state=0) if embedding is None else embedding
         points = np.asarray(embedding.fit_transform(Z))
         if points.ndim != 2 or points.shape[1] != 2:
@@ -338,29 +353,48 @@ class FeaturesDisplay:
         FeaturesDisplay
             Itself.
         """
-        plt = pyplot()
         check_consistent_length(self.points, self.y)
         self.ax_ = _one_ax(ax, figsize=(6.0, 5.0))
         self.figure_ = self.ax_.figure
-        a, b = self.points.T
         if self.y is None:
-            self.ax_.scatter(a, b, s=12)
+            self._scatter(np.arange(len(self.points)))
         else:
-            y = np.asarray(self.y)
-            classes = np.unique(y)
-            if len(classes) <= MAX_CLASSES:
-                colors = plt.get_cmap("tab10" if len(classes) <= 10 else "tab20")
-                for i, label in enumerate(classes):
-                    at = y == label
-                    self.ax_.scatter(a[at], b[at], s=12, color=colors(i), label=label)
-                self.ax_.legend(bbox_to_anchor=(1.02, 1), loc="upper left")
-            elif y.dtype.kind in "iuf":
-                points = self.ax_.scatter(a, b, s=12, c=y)
-                self.figure_.colorbar(points, ax=self.ax_, label="y")
-            else:
-                raise ValueError(
-                    f"y has {len(classes)} classes; at most {MAX_CLASSES} can be told "
-                    "apart by colours."
-                )
+            self._scatter_coloured(as_target(self.y))
         self.ax_.set(xticks=[], yticks=[])
         return self
+
+    def _scatter(self, rows: np.ndarray, **style: Any) -> Any:
+        return self.ax_.scatter(*self.points[rows].T, s=12, **style)
+
+    def _scatter_coloured(self, y: np.ndarray) -> None:
+        """Draw points in the colours of their classes or numbers."""
+        rows = np.flatnonzero(~is_missing(y))
+        labelled = rows[find_labelled(y[rows])]
+        are_numbers = False
+        if len(np.unique(y[labelled])) > MAX_CLASSES:
+            # Among numbers -1 is one.
+            labelled, are_numbers = rows, _are_numbers(y[rows])
+        unlabelled = np.setdiff1d(np.arange(len(y)), labelled)
+        if len(unlabelled):
+            # First, and so below the others.
+            self._scatter(unlabelled, color=UNLABELLED_COLOR, label="unlabelled")
+        if are_numbers:
+            drawn = self._scatter(labelled, c=y[labelled].astype(float))
+            self.figure_.colorbar(drawn, ax=self.ax_, label="y")
+            return
+        classes = np.unique(y[labelled])
+        if len(classes) > MAX_CLASSES:
+            raise ValueError(
+                f"y has {len(classes)} classes; at most {MAX_CLASSES} can be told "
+                "apart by colours."
+            )
+        name = "tab10" if len(classes) <= 10 else "tab20"
+        colors = pyplot().get_cmap(name)
+        for i, label in enumerate(classes):
+            at = labelled[y[labelled] == label]
+            self._scatter(at, color=colors(i), label=label)
+        self.ax_.legend(bbox_to_anchor=(1.02, 1), loc="upper left")
+
+
+def _are_numbers(y: np.ndarray) -> bool:
+    return all(isinstance(each, numbers.Number) for each in y.tolist())

@@ -1,9 +1,12 @@
 """Probes, label efficiency and utility, against what can be worked out by hand."""
 
+from fractions import Fraction
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits, make_classification
@@ -91,6 +94,124 @@ def test_probes_of_bad_input(call, error, message):
         call()
 
 
+# Rows without a label
+
+HAS_LABEL = np.arange(400) % 3 > 0
+NAMES = np.array(["a", "b", "c"])[y]
+GIVEN = {
+    "integers": np.where(HAS_LABEL, y, -1),
+    "small integers": np.where(HAS_LABEL, y, -1).astype(np.int8),
+    "floats": np.where(HAS_LABEL, y, -1.0),
+    "column": np.where(HAS_LABEL, y, -1)[:, None],
+    "objects": np.where(HAS_LABEL, y, -1).astype(object),
+    "strings": np.where(HAS_LABEL, NAMES.astype(object), -1),
+    "list of strings": np.where(HAS_LABEL, NAMES.astype(object), -1).tolist(),
+    "nullable": pd.Series(np.where(HAS_LABEL, y, -1)).astype("Int64"),
+    "frame of objects": pd.Series(np.where(HAS_LABEL, NAMES.astype(object), -1)),
+}
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_probes_leave_unlabelled_rows_out(form):
+    expected = linear_probe(None, X[HAS_LABEL], y[HAS_LABEL], kind="knn")
+    found = linear_probe(None, X, GIVEN[form], kind="knn")
+    np.testing.assert_array_equal(found["features"], expected["features"])
+    frame = pd.DataFrame(X, columns=[*"abcdef"])
+    plain = FunctionTransformer().fit(frame)
+    found = linear_probe(plain, frame, GIVEN[form], kind="knn")
+    np.testing.assert_array_equal(found["features"], expected["features"])
+    found = linear_probe(None, {"one": X, "two": X}, GIVEN[form], kind="knn")
+    np.testing.assert_array_equal(found["two"], expected["features"])
+
+
+@pytest.mark.parametrize("first", [0, 200])
+def test_probes_leave_unlabelled_test_rows_out(first):
+    """Also if only the test rows have unlabelled ones among them."""
+    given = np.where(np.arange(400) < first, y, GIVEN["integers"])
+    expected = linear_probe(
+        None, X[:200][given[:200] >= 0], given[:200][given[:200] >= 0],
+        X_test=X[200:][HAS_LABEL[200:]], y_test=y[200:][HAS_LABEL[200:]],
+    )  # fmt: skip
+    found = linear_probe(None, X[:200], given[:200], X_test=X[200:], y_test=given[200:])
+    assert found["features"] == expected["features"]
+
+
+@pytest.mark.parametrize("dtype", [int, float, object, str])
+def test_minus_one_beside_one_other_class_is_a_class(dtype):
+    signs = np.where(y == 0, -1, 1).astype(dtype)
+    halves = {"X_test": X[200:], "y_test": signs[200:]}
+    found = linear_probe(None, X[:200], signs[:200], **halves)
+    expected = LogisticRegression().fit(X[:200], y[:200] == 0)
+    expected = expected.score(X[200:], y[200:] == 0)
+    assert found["features"][0] == pytest.approx(expected, abs=0.05)
+    found = label_efficiency(
+        {"raw": None, "semi": LabelSpreading(kernel="knn")},
+        X[:200], signs[:200], [100], semi_supervised=["semi"], n_draws=1, **halves,
+    )  # fmt: skip
+    assert found.scores.min() > 0.8
+
+
+def test_minus_one_is_a_number_among_numbers():
+    numbers = X[:, 0].round(1)
+    assert (numbers == -1).any()
+    found, moved = (
+        linear_probe(None, X, each)["features"] for each in (numbers, numbers + 9)
+    )
+    np.testing.assert_allclose(found, moved)
+    pairs = np.column_stack([numbers, numbers])
+    assert linear_probe(None, X, pairs)["features"].min() > 0.9
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        np.where(HAS_LABEL, y, np.nan),
+        np.where(HAS_LABEL, y.astype(object), None),
+        np.where(HAS_LABEL, NAMES.astype(object), None).tolist(),
+        pd.Series(y).astype("Int64").where(HAS_LABEL),
+        pd.Series(y == 0).astype("boolean").where(HAS_LABEL),
+        pd.Series(NAMES).where(HAS_LABEL),
+        pd.Series(NAMES).astype("category").where(HAS_LABEL),
+        np.where(HAS_LABEL, X[:, 0], np.nan),
+    ],
+    ids=[
+        "nan", "none", "none among names", "nullable integers", "nullable bools",
+        "strings", "categories", "numbers",
+    ],
+)  # fmt: skip
+def test_rows_of_missing_targets_are_left_out(missing):
+    given = np.asarray(missing, dtype=object)[HAS_LABEL]
+    expected = linear_probe(None, X[HAS_LABEL], np.array(given.tolist()))
+    found = linear_probe(None, X, missing)
+    np.testing.assert_array_equal(found["features"], expected["features"])
+
+
+def test_rows_of_which_some_targets_are_missing_are_refused():
+    some = np.where(HAS_LABEL[:, None], X[:, :2], np.nan)
+    with pytest.raises(ValueError, match=r"^y has 134 rows of missing values"):
+        linear_probe(None, X, some)
+    with pytest.raises(ValueError, match=r"^y_test has 134 rows of missing values"):
+        linear_probe(None, X, X[:, :2], X_test=X, y_test=some)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (np.where(HAS_LABEL, NAMES, "-1"), "y holds the string '-1'"),
+        (np.where(HAS_LABEL, NAMES.astype(object), "-1"), "y holds the string '-1'"),
+        (np.where(HAS_LABEL, NAMES.astype(object), 3), "of the types int, str"),
+        (np.full(400, -1), "one class only"),
+        (np.full(400, -1, dtype=object), "y marks all 400 rows as unlabelled"),
+    ],
+    ids=["strings", "objects", "mixed", "no label", "no label among objects"],
+)
+def test_targets_that_say_nothing_are_refused(target, message):
+    with pytest.raises(ValueError, match=message):
+        linear_probe(None, X, target)
+    with pytest.raises(ValueError, match=message):
+        label_efficiency({"raw": None}, X, target, [9], X_test=X, y_test=y)
+
+
 # Effective rank
 
 
@@ -157,11 +278,86 @@ def test_a_model_is_worth_itself_and_order_does_not_matter(scores, order):
         np.testing.assert_allclose(found.values, 0, atol=1e-9)
 
 
+def exact_labels_to_reach(budgets, scores, score):
+    """Fewest labels at which the monotone curve has a score, by exact arithmetic."""
+    pairs = sorted(zip(budgets, scores, strict=True))
+    n = [Fraction(each) for each, _ in pairs]
+    y = [Fraction(each) for _, each in pairs]
+    m = len(n)
+    # Isotonic regression, by its max-min formula.
+    curve = [
+        max(
+            min(sum(y[j : k + 1]) / (k + 1 - j) for k in range(i, m))
+            for j in range(i + 1)
+        )
+        for i in range(m)
+    ]
+    if score <= curve[0]:
+        return n[0], score < curve[0], False
+    for (n_left, left), (n_right, right) in pairwise(zip(n, curve, strict=True)):
+        if right >= score:
+            share = (score - left) / (right - left)
+            return n_left + share * (n_right - n_left), False, False
+    return n[-1], False, True
+
+
+percents = st.integers(0, 12)  # few values, so that there are many plateaus
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 1000), percents), min_size=1, max_size=8,
+             unique_by=lambda pair: pair[0]),
+    st.lists(percents, min_size=1, max_size=5),
+)  # fmt: skip
+@settings(max_examples=300)
+def test_utility_is_that_of_an_exact_search_along_the_curve(curve, scores):
+    budgets, scratch = zip(*curve, strict=True)
+    found = utility(budgets, np.divide(scratch, 100), [7], [np.divide(scores, 100)])
+    for j, score in enumerate(scores):
+        n, is_at_most, is_at_least = exact_labels_to_reach(budgets, scratch, score)
+        assert found.values[0, j] == pytest.approx(float(n / 7 - 1), abs=1e-9)
+        assert found.is_at_most[0, j] == is_at_most
+        assert found.is_at_least[0, j] == is_at_least
+
+
+@pytest.mark.parametrize(
+    ("scratch", "score", "labels"),
+    [
+        ([0.5, 0.5, 0.8, 0.9], 0.65, 30),  # on from the end of a first plateau
+        ([0.5, 0.5, 0.8, 0.9], 0.5, 10),  # its height is reached at its start
+        ([0.5, 0.5, 0.8, 0.9], 0.4, 10),
+        ([0.4, 0.6, 0.6, 0.8], 0.6, 20),
+        ([0.4, 0.6, 0.6, 0.8], 0.7, 60),
+        ([0.4, 0.7, 0.5, 0.8], 0.7, 60),  # a fall that is pooled to 0.6, 0.6
+        ([0.4, 0.6, 0.8, 0.8], 0.8, 40),
+        ([0.4, 0.6, 0.8, 0.8], 0.9, 80),
+        ([0.5, 0.5, 0.7, 0.7], 0.6, 30),  # between two plateaus
+        ([0.5, 0.5, 0.5, 0.5], 0.5, 10),
+        ([0.1, 0.1, 0.1, 0.2], 0.1, 10),  # the mean of three times 0.1 is above 0.1
+    ],
+)
+def test_utility_along_plateaus(scratch, score, labels):
+    found = utility([10, 20, 40, 80], scratch, [10], [score])
+    assert found.values[0, 0] == pytest.approx(labels / 10 - 1)
+    assert found.is_at_most[0, 0] == (score < scratch[0])
+    assert found.is_at_least[0, 0] == (score > max(scratch))
+
+
+def test_equal_means_of_draws_are_a_plateau():
+    draws = [[0.1, 0.1, 0.1], [0.1, 0.2, 0.0], [0.4, 0.4, 0.4]]
+    for score in (0.1, np.mean([0.1] * 3), np.mean(draws[1])):
+        assert utility([10, 20, 40], draws, [10], [score]).values == 0
+
+
 def test_utility_of_bad_input():
     with pytest.raises(ValueError, match=r"scratch_budgets of shape \(2,\)"):
         utility([1, 2], [0.5], [1], [0.5])
     with pytest.raises(ValueError, match=r"budgets=\[3, 3\]; they must be positive"):
         utility([1, 2], [0.5, 0.6], [3, 3], [0.5, 0.6])
+    with pytest.raises(ValueError, match=r"^scores holds NaN"):
+        utility([1, 2], [0.5, 0.6], [3], [np.nan])
+    with pytest.raises(ValueError, match=r"^scratch_scores holds NaN"):
+        utility([1, 2], [0.5, np.inf], [3], [0.5])
 
 
 # Label efficiency
@@ -295,22 +491,44 @@ def test_semi_supervised_models_get_all_rows(digits, dtype):
     assert min(*spy, *spreading) > 0.7
 
 
+GROUPS = np.arange(400) // 40
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_labels_are_drawn_from_labelled_rows(form):
+    """And the semi-supervised model gets all rows, those without a label too."""
+    target = NAMES if form in ("strings", "list of strings", "frame of objects") else y
+    kept = GROUPS[HAS_LABEL]
+    plain, mixed = (
+        label_efficiency(
+            {"PCA": PCA(2).fit(X), "recorder": Recorder(), "spy": spy},
+            rows[0], rows[1], [60],
+            X_test=X, y_test=rows[2], n_draws=2, random_state=0,
+            semi_supervised=["spy"], groups=rows[3],
+        )
+        for spy, rows in [
+            (Spy(sum(HAS_LABEL), 60), [*(a[HAS_LABEL] for a in (X, y)), y, kept]),
+            (Spy(400, 60), [X, GIVEN[form], target, GROUPS]),
+        ]
+    )  # fmt: skip
+    np.testing.assert_array_equal(mixed.scores, plain.scores)
+
+
 @pytest.mark.parametrize(
-    ("names", "first", "error", "match"),
+    ("names", "error", "match"),
     [
-        (["pixels", "ours"], 0, ValueError, "'ours', which is none of the classifiers"),
-        (["raw"], 0, ValueError, "'raw', which is none of the classifiers pixels"),
-        ("pixels", 0, TypeError, "is one string"),
-        (["pixels"], -1, ValueError, "y holds -1"),
+        (["pixels", "ours"], ValueError, "'ours', which is none of the classifiers"),
+        (["raw"], ValueError, "'raw', which is none of the classifiers pixels"),
+        ("pixels", TypeError, "is one string"),
     ],
 )
-def test_semi_supervised_names_that_are_refused(digits, names, first, error, match):
+def test_semi_supervised_names_that_are_refused(digits, names, error, match):
     images, labels = digits
     with pytest.raises(error, match=match):
         label_efficiency(
             {"pixels": Spy(300, 20), "raw": None},
             images,
-            labels + first,
+            labels,
             [20],
             X_test=images,
             y_test=labels,

@@ -1,15 +1,21 @@
 """Displays: what they draw, and what they refuse."""
 
+import copy
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 from sk_dim.evaluation import LabelEfficiency
 from sk_dim.plotting import (
     FeaturesDisplay,
@@ -96,6 +102,149 @@ def test_features_are_coloured_by_classes_numbers_or_not(fitted):
         FeaturesDisplay.from_estimator(dim, X, embedding=PCA(3))
     with pytest.raises(ValueError, match="y has 40 classes"):
         FeaturesDisplay.from_estimator(dim, X, np.arange(40).astype(str))
+
+
+CLASSES = np.arange(40) % 3
+LETTERS = np.array(["a", "b", "c"], dtype=object)[CLASSES]
+UNKNOWN = np.arange(40) < 15
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.where(UNKNOWN, -1, CLASSES),
+        np.where(UNKNOWN, np.nan, CLASSES),
+        np.where(UNKNOWN, None, CLASSES.astype(object)),
+        np.where(UNKNOWN, None, LETTERS),
+        np.where(UNKNOWN, -1, LETTERS).tolist(),
+        pd.Series(CLASSES).astype("Int64").where(~UNKNOWN),
+        pd.Series(CLASSES).astype("category").where(~UNKNOWN),
+        pd.Series(LETTERS).astype("str").where(~UNKNOWN),
+        np.where(UNKNOWN, -1, CLASSES)[:, None],
+    ],
+    ids=[
+        "-1", "NaN", "None", "None among names", "list", "nullable", "categories",
+        "strings", "column",
+    ],
+)  # fmt: skip
+def test_unlabelled_samples_are_grey_and_below(fitted, y):
+    display = FeaturesDisplay.from_estimator(fitted["table"], SAMPLES["table"], y)
+    grey, *coloured = display.ax_.collections
+    assert grey.get_label() == "unlabelled"
+    assert len(set(grey.get_facecolor()[0][:3])) == 1
+    np.testing.assert_array_equal(grey.get_offsets(), display.points[UNKNOWN])
+    assert len(coloured) == 3
+    for label, each in enumerate(coloured):
+        at = ~UNKNOWN & (label == CLASSES)
+        np.testing.assert_array_equal(each.get_offsets(), display.points[at])
+        assert grey.get_zorder() <= each.get_zorder()
+
+
+@pytest.mark.parametrize("missing", [np.nan, None], ids=str)
+def test_missing_numbers_are_grey_and_minus_one_is_a_number(missing):
+    points = rng.normal(size=(40, 2))
+    numbers = np.arange(-5, 35).astype(object)
+    numbers[:3] = missing
+    display = FeaturesDisplay(points, numbers).plot()
+    grey, coloured = display.ax_.collections
+    np.testing.assert_array_equal(grey.get_offsets(), points[:3])
+    np.testing.assert_array_equal(coloured.get_array(), np.arange(-2, 35))
+    signs = np.where(CLASSES == 0, -1, 1)
+    assert len(FeaturesDisplay(points, signs).plot().ax_.collections) == 2
+    (grey,) = FeaturesDisplay(points, np.full(40, np.nan)).plot().ax_.collections
+    assert grey.get_label() == "unlabelled"
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_classifier_is_drawn_by_its_encoder(fitted, frozen):
+    X, dim = SAMPLES["grey"], fitted["grey"]
+    classifier = DeepInfomaxClassifier(dim, fine_tune="head").fit(X, CLASSES)
+    model = FrozenEstimator(classifier) if frozen else classifier
+    dim = classifier.encoder_
+    found, plain = (FeaturesDisplay.from_estimator(each, X) for each in (model, dim))
+    np.testing.assert_array_equal(found.points, plain.points)
+    found, plain = (NeighborsDisplay.from_estimator(each, X) for each in (model, dim))
+    np.testing.assert_array_equal(found.nearest, plain.nearest)
+    found, plain = (
+        LocalScoreDisplay.from_estimator(each, X[:3]) for each in (model, dim)
+    )
+    np.testing.assert_array_equal(found.scores, plain.scores)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (
+            lambda: FeaturesDisplay.from_estimator(
+                LogisticRegression(), SAMPLES["grey"]
+            ),
+            "LogisticRegression has no method transform; pass a fitted transformer",
+        ),
+        (
+            lambda: NeighborsDisplay.from_estimator(
+                DeepInfomaxClassifier(), SAMPLES["grey"]
+            ),
+            "this DeepInfomaxClassifier has no method transform",
+        ),
+        (
+            lambda: LocalScoreDisplay.from_estimator(PCA(), SAMPLES["grey"][:3]),
+            "this PCA has no method local_scores or features; pass a fitted DeepInf",
+        ),
+    ],
+    ids=["features", "neighbours", "local scores"],
+)
+def test_estimators_without_features_are_refused(draw, message):
+    with pytest.raises(TypeError, match=message):
+        draw()
+
+
+def test_a_training_that_ended_at_once_is_refused(fitted):
+    dim = copy.deepcopy(fitted["grey"])
+    dim.model_.history = []
+    with pytest.raises(ValueError, match="empty history_, as its training ended"):
+        TrainingDisplay.from_estimator(dim)
+
+
+@pytest.mark.parametrize("output", ["pandas", "default"])
+def test_displays_take_features_in_frames(fitted, output):
+    with config_context(transform_output=output):
+        dim = clone(fitted["grey"]).fit(SAMPLES["grey"])
+        display = NeighborsDisplay.from_estimator(dim, SAMPLES["grey"])
+        points = FeaturesDisplay.from_estimator(dim, SAMPLES["grey"]).points
+    plain = NeighborsDisplay.from_estimator(dim, SAMPLES["grey"])
+    np.testing.assert_array_equal(display.nearest, plain.nearest)
+    assert points.shape == (40, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "input_type", "axis"),
+    [
+        ((8, 6), "image", None),
+        ((4, 5, 3), "image", 2),
+        ((4, 4, 1), "image", 2),
+        ((3, 4, 5), "image", 0),
+        ((2, 20), "series", 0),
+        ((20, 2), "series", 1),
+        ((20,), "series", None),
+    ],
+    ids=str,
+)
+def test_flattened_samples_are_the_same_pictures(shape, input_type, axis):
+    """Wherever the channels are: the layout is that of fit."""
+    X = np.arange(10 * np.prod(shape)).reshape(10, *shape)
+    dim = DeepInfomaxTransformer(
+        4, max_iter=1, input_type=input_type, random_state=0,
+        data_format="channels_last" if axis else "channels_first",
+    ).fit(X)  # fmt: skip
+    whole = NeighborsDisplay.from_estimator(dim, X, n_neighbors=1)
+    flat = NeighborsDisplay.from_estimator(dim, X.reshape(10, -1), n_neighbors=1)
+    np.testing.assert_array_equal(whole.samples, flat.samples)
+    if input_type == "image":
+        expected = X if axis is None else np.moveaxis(X, axis + 1, 3).squeeze()
+        expected = expected / X.max()
+    else:
+        expected = X[:, None] if axis is None else np.moveaxis(X, axis + 1, 1)
+    np.testing.assert_allclose(whole.samples, expected)
 
 
 @pytest.mark.parametrize("kind", ["grey", "colour", "series"])

@@ -1,7 +1,10 @@
 """Probing while the features are learnt."""
 
+import pickle
+
 import numpy as np
 import pytest
+from sklearn.callback import FitCallback
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim.evaluation import ProbingCallback, linear_probe
@@ -37,6 +40,46 @@ def test_another_fit_begins_a_new_history(digits):
     assert [row["epoch"] for row in probing.history_] == [1]
 
 
+def test_unlabelled_rows_are_left_out(digits):
+    X, y = digits
+    probing = ProbingCallback(X, np.where(np.arange(300) < 200, y, -1), every=1)
+    labelled = ProbingCallback(X[:200], y[:200], every=1)
+    dim = DeepInfomaxTransformer(max_iter=1, n_components=64, random_state=0)
+    dim.set_callbacks(probing, labelled).fit(X)
+    assert probing.history_ == labelled.history_
+
+
+class Counting(DeepInfomaxTransformer):
+    """Counts its copies, of which scikit-learn makes one for a callback that asks."""
+
+    n_copies = 0
+
+    def __copy__(self):
+        Counting.n_copies += 1
+        made = object.__new__(type(self))
+        made.__setstate__(self.__getstate__())
+        return made
+
+
+@pytest.mark.parametrize(
+    ("every", "n_probes"), [(6, 1), (4, 1), (2, 3), (1, 6), (7, 0)]
+)
+def test_only_epochs_that_are_probed_cost_a_copy(digits, every, n_probes):
+    X, y = digits
+    probing = ProbingCallback(X, y, every=every)
+    Counting.n_copies = 0
+    dim = Counting(max_iter=6, n_components=8, random_state=0)
+    dim.set_callbacks(probing).fit(X)
+    assert Counting.n_copies == n_probes
+    assert len(probing.history_) == n_probes
+
+
+def test_the_hooks_are_those_of_a_callback_of_scikit_learn():
+    probing = ProbingCallback([[0.0], [1.0]], [0, 1])
+    assert isinstance(probing, FitCallback)
+    assert pickle.loads(pickle.dumps(probing)).every == 5
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -44,6 +87,7 @@ def test_another_fit_begins_a_new_history(digits):
         ({"kind": "forest"}, "kind='forest' is not known"),
         ({"y": np.zeros(300, dtype=int)}, "one class only"),
         ({"y": [0, 1]}, "inconsistent numbers of samples"),
+        ({"y": np.full(300, np.nan)}, "y marks all 300 rows as unlabelled"),
     ],
 )
 def test_what_cannot_be_probed_is_refused_before_the_first_epoch(

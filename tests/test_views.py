@@ -12,25 +12,27 @@ from sk_dim.datasets import make_images, make_series
 small_images = partial(make_images, side=16)
 
 
-def accuracy(Z, y):
-    return probe(Z[:500], y[:500], Z[500:], y[500:], 20, n_draws=3).mean()
+def accuracy(Z, y, n_labels):
+    return probe(Z[:500], y[:500], Z[500:], y[500:], n_labels, n_draws=3).mean()
 
 
 @pytest.mark.parametrize(
-    ("make", "factor", "least"),
+    ("make", "factor", "n_labels", "least"),
     [
-        (small_images, "hue", 0.9),
-        (small_images, "orientation", 0.0),
-        (small_images, "position", 0.85),
-        (small_images, "size", 0.45),
-        (small_images, "defect", 0.0),
-        (make_series, "amplitude", 0.75),
-        (make_series, "direction", 0.9),
-        (make_series, "phase", 0.9),
+        (small_images, "hue", 20, 0.9),
+        # Measured 0.89 to 0.93 where raw values have 0.52, which is chance.
+        (small_images, "orientation", 150, 0.75),
+        (small_images, "position", 20, 0.85),
+        (small_images, "size", 20, 0.45),
+        # Measured 0.86 to 0.91 where raw values have 0.72.
+        (small_images, "defect", 150, 0.78),
+        (make_series, "amplitude", 20, 0.75),
+        (make_series, "direction", 20, 0.9),
+        (make_series, "phase", 20, 0.9),
     ],
 )
-def test_the_default_keeps_every_factor(make, factor, least):
-    """As well as raw values do, and far better than chance where they do not."""
+def test_the_default_keeps_every_factor(make, factor, n_labels, least):
+    """About as well as raw values do, and far better than chance."""
     X, y = make(factor, 900, random_state=0)
     dim = DeepInfomaxTransformer(
         input_type="image" if X.ndim == 4 else "series",
@@ -39,5 +41,5 @@ def test_the_default_keeps_every_factor(make, factor, least):
         random_state=0,
     ).fit(X[:500])
     raw = X.reshape(len(X), -1).astype(np.float32)
-    kept = accuracy(dim.transform(X), y)
-    assert kept > max(accuracy(raw, y) - 0.03, least)
+    kept = accuracy(dim.transform(X), y, n_labels)
+    assert kept > max(accuracy(raw, y, n_labels) - 0.03, least)
