@@ -6,8 +6,9 @@ score of each global feature with every location of its own sample, and ``negati
 (n, k, ...), its scores with k local features of other samples, masked with ``-inf``
 where a candidate is no negative. Scores are float32 whatever the features are.
 
-A critic may have an attribute ``n_locations``: how many locations, drawn anew for each
-batch, it wants to be trained on. Without it, or with None, it gets all of them.
+The base class :class:`Critic` says what else a critic may have: how many locations it
+is trained on, and how a bound of its scores is computed. A plain ``torch.nn.Module``
+has its defaults.
 """
 
 import math
@@ -18,13 +19,95 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sk_dim.bounds import split_scores
+from sk_dim.bounds import ROW_MEANS, split_scores
 
-__all__ = ["CRITICS", "ConcatCritic", "CosineCritic", "DotCritic", "bound_in_blocks"]
+__all__ = [
+    "CRITICS",
+    "ConcatCritic",
+    "CosineCritic",
+    "Critic",
+    "DotCritic",
+    "bound_in_blocks",
+]
+
+Bound = Callable[[Tensor, Tensor], Tensor]
 
 MAX_SCORES = 2**22  # of a step, some copies of them held: 16 MB each
 BLOCK_SCORES = 2**18  # where they would be more
 BLOCK_LOCATIONS = 2**11
+
+
+class Critic(nn.Module):
+    """Base class of critics, with the defaults of all that a critic may have.
+
+    A critic need not be one: any ``torch.nn.Module`` with the right forward will do.
+
+    Attributes
+    ----------
+    n_locations : int or None
+        Locations a sample to train on, drawn anew for each batch; None takes all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_dim.bounds import infonce
+    >>> class Product(Critic):
+    ...     def forward(self, local, global_):
+    ...         scores = torch.einsum("md,ndl->mnl", global_, local)
+    ...         return split_scores(scores)
+    >>> value = Product().evaluate(infonce, torch.randn(5, 3, 9), torch.randn(5, 3))
+    >>> value.shape
+    torch.Size([])
+    """
+
+    n_locations: int | None = None
+
+    def evaluate(self, bound: Bound, local: Tensor, global_: Tensor) -> Tensor:
+        """Compute a bound of the scores of a batch.
+
+        Parameters
+        ----------
+        bound : callable
+            ``bound(positive, negative) -> Tensor of shape ()`` in nats.
+        local : Tensor of shape (n, c, l)
+            Local features.
+        global_ : Tensor of shape (n, d)
+            Global features.
+
+        Returns
+        -------
+        Tensor of shape ()
+            In nats.
+
+        Raises
+        ------
+        ValueError
+            If the scores or the bound are not what they must be.
+        """
+        scores = self(local, global_)
+        shape = (len(local), local.shape[2])
+        if not isinstance(scores, tuple) or scores[0].shape != shape:
+            raise ValueError(
+                "a critic must return (positive, negative) scores of shapes (n, l) and "
+                f"(n, k, ...) with positive {shape} here; it returned "
+                f"{describe(scores)}."
+            )
+        value = bound(*scores)
+        if not isinstance(value, Tensor) or value.shape != ():
+            raise ValueError(
+                "a bound must return one number, a Tensor of shape (); it returned "
+                f"{describe(value)}."
+            )
+        return value
+
+
+def describe(value: Any) -> str:
+    """Say what a callable of the user returned."""
+    if isinstance(value, Tensor):
+        return f"a Tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(describe, value))})"
+    return type(value).__name__
 
 
 class _Projection(nn.Module):
@@ -91,7 +174,7 @@ def _split_pairs(
     return positive, negative.flatten(1).unsqueeze(2)
 
 
-class DotCritic(nn.Module):
+class DotCritic(Critic):
     r"""Encode-and-dot-product: the inner product of both features in a common space.
 
     Every pair of a batch is scored by one matrix product, so each positive competes
@@ -158,6 +241,13 @@ class DotCritic(nn.Module):
             scores = global_ @ local.flatten(0, 1).T  # (n, n l)
         return _split_pairs(scores, local.shape[1])
 
+    def evaluate(self, bound: Bound, local: Tensor, global_: Tensor) -> Tensor:
+        """Compute a bound, of many scores in blocks where it is a mean over rows."""
+        n_scores = len(global_) * local[:, 0].numel()
+        if n_scores > MAX_SCORES and bound in ROW_MEANS:
+            return bound_in_blocks(self, bound, local, global_)
+        return super().evaluate(bound, local, global_)
+
     def embed(
         self, local: Tensor, global_: Tensor, *, in_blocks: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -172,7 +262,7 @@ class DotCritic(nn.Module):
         return embedded.float(), self.global_(global_).float() * self.scale
 
 
-class ConcatCritic(nn.Module):
+class ConcatCritic(Critic):
     """Concat-and-convolve: a small net on each local feature joined to a global one.
 
     More flexible than the inner product and much dearer: each pair needs a pass of its
@@ -240,7 +330,7 @@ class ConcatCritic(nn.Module):
         return scores[:, 0], scores[:, 1:]  # (n, l), (n, k, l)
 
 
-class CosineCritic(nn.Module):
+class CosineCritic(Critic):
     r"""Cosine of the global features of two views, behind a head if they need one.
 
     What a head throws away is kept in the features before it. Features that come
@@ -322,7 +412,7 @@ class _BoundInBlocks(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        bound: Callable[[Tensor, Tensor], Tensor],
+        bound: Bound,
         local: Tensor,
         global_: Tensor,
     ) -> Tensor:
@@ -355,9 +445,7 @@ def _score_rows(local: Tensor, global_: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield first, global_[first : first + n_rows] @ local.flatten(0, 1).T
 
 
-def _share(
-    bound: Callable[[Tensor, Tensor], Tensor], local: Tensor, first: int, scores: Tensor
-) -> Tensor:
+def _share(bound: Bound, local: Tensor, first: int, scores: Tensor) -> Tensor:
     """Return what a block of rows adds to the bound, which is a mean over rows."""
     positive, negative = _split_pairs(scores, local.shape[1], first)
     return bound(positive, negative) * (len(scores) / len(local))
@@ -365,7 +453,7 @@ def _share(
 
 def bound_in_blocks(
     critic: DotCritic,
-    bound: Callable[[Tensor, Tensor], Tensor],
+    bound: Bound,
     local: Tensor,
     global_: Tensor,
 ) -> Tensor:

@@ -17,14 +17,14 @@ the other, and the global term is between the global features of the two.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from sk_dim._features import Features
-from sk_dim.bounds import ROW_MEANS
-from sk_dim.critics import MAX_SCORES, CosineCritic, DotCritic, bound_in_blocks
+from sk_dim.critics import CosineCritic, Critic
 from sk_dim.priors import PRIORS, AdversarialPrior
 
 __all__ = ["Objective"]
@@ -227,41 +227,14 @@ class Objective(nn.Module):
         ]
 
     def _bound(self, name: str, local: list[Tensor], codes: list[Tensor]) -> Tensor:
-        """Mean bound over the views, refusing what critic or bound must not return."""
+        """Mean bound over the views."""
         critic = self.critics[name]
-        values = []
-        for each, code in zip(local, codes, strict=True):
-            if (
-                isinstance(critic, DotCritic)
-                and self.bound in ROW_MEANS
-                and len(code) * each[:, 0].numel() > MAX_SCORES
-            ):
-                values.append(bound_in_blocks(critic, self.bound, each, code))
-                continue
-            scores = critic(each, code)
-            shape = (len(each), each.shape[2])
-            if not isinstance(scores, tuple) or scores[0].shape != shape:
-                raise ValueError(
-                    f"the {name} critic must return (positive, negative) scores of "
-                    f"shapes (n, l) and (n, k, ...) with positive {shape} here; it "
-                    f"returned {_describe(scores)}."
-                )
-            values.append(self.bound(*scores))
-            if not isinstance(values[-1], Tensor) or values[-1].shape != ():
-                raise ValueError(
-                    "a bound must return one number, a Tensor of shape (); it returned "
-                    f"{_describe(values[-1])}."
-                )
-        return _mean(values)
-
-
-def _describe(value: Any) -> str:
-    """Say what a callable of the user returned."""
-    if isinstance(value, Tensor):
-        return f"a Tensor of shape {tuple(value.shape)}"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_describe, value))})"
-    return type(value).__name__
+        # A critic of the user may be a plain module.
+        evaluate = getattr(
+            critic, "evaluate", partial(Critic.evaluate, cast(Critic, critic))
+        )
+        pairs = zip(local, codes, strict=True)
+        return _mean([evaluate(self.bound, *pair) for pair in pairs])
 
 
 def locations(features: Features) -> Tensor:
