@@ -20,6 +20,7 @@ from sk_dim._inputs import Rows, Scaling, check_rows, read_rows
 from sk_dim._net import InfomaxNet
 from sk_dim._saving import (
     checksum,
+    copy_net,
     load_objective,
     pack_progress,
     to_arrays,
@@ -213,7 +214,7 @@ class Model:
 
     def copy(self) -> Self:
         """Return a model of the same state that goes its own way."""
-        copied = type(self)(self.design, self.net.copy())
+        copied = type(self)(self.design, copy_net(self.net))
         copied.history = list(self.history)
         copied.keeps_moments = self.keeps_moments
         return copied

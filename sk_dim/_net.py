@@ -3,7 +3,6 @@
 Only hooks that skorch documents for the purpose are overridden.
 """
 
-import copy
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -386,16 +385,6 @@ class InfomaxNet(NeuralNet):
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
             optimizer.state.clear()
-
-    def copy(self) -> Self:
-        """Return a net of the same state that goes its own way, without callbacks."""
-        attributes = dict(vars(self))
-        attributes["callbacks"], attributes["callbacks_"] = None, []
-        copied = type(self).__new__(type(self))
-        # Parts that a user gave are called, not changed.
-        memo = {id(self): copied, id(self.augment): self.augment}
-        copied.__dict__.update(copy.deepcopy(attributes, memo))
-        return copied
 
     def records(self, start: int, first_epoch: int) -> list[dict[str, float]]:
         """One dict for each complete epoch from row `start` of skorch's history on."""

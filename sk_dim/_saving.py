@@ -1,5 +1,6 @@
-"""What a net consists of as numpy arrays and bytes, and the way back."""
+"""Copies of a net: in memory, and as numpy arrays and bytes with the way back."""
 
+import copy
 import io
 import zlib
 
@@ -9,6 +10,17 @@ from torch import Tensor
 
 from sk_dim._net import InfomaxNet
 from sk_dim.objective import Objective
+
+
+def copy_net(net: InfomaxNet) -> InfomaxNet:
+    """Return a net of the same state that goes its own way, without callbacks."""
+    attributes = dict(vars(net))
+    attributes["callbacks"], attributes["callbacks_"] = None, []
+    copied = type(net).__new__(type(net))
+    # Parts that a user gave are called, not changed.
+    memo = {id(net): copied, id(net.augment): net.augment}
+    copied.__dict__.update(copy.deepcopy(attributes, memo))
+    return copied
 
 
 def pack_progress(net: InfomaxNet, *, with_moments: bool) -> bytes:
