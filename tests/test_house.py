@@ -22,6 +22,7 @@ LAYERS = {
     "_validation": 0,
     "_batches": 0,
     "_callbacks": 0,
+    "_columns": 1,
     "_baselines": 0,
     "_probes": 1,
     "_label_efficiency": 2,
