@@ -76,8 +76,12 @@ def draw_stop(
     """Cut rows into those of a training and those that stop it, groups in one piece."""
     drawn = rng.permutation(np.unique(groups[rows]))
     n_stop = max(1, min(N_STOP, round(STOP_SHARE * len(drawn))))
-    is_stop = np.isin(groups[rows], drawn[:n_stop])
-    return rows[~is_stop], rows[is_stop]
+    place = np.zeros(groups.max() + 1, dtype=int)
+    place[drawn] = np.arange(len(drawn))
+    places = place[groups[rows]]
+    order = np.argsort(places, kind="stable")
+    n_first = int(np.sum(places < n_stop))
+    return rows[order[n_first:]], rows[order[:n_first]]
 
 
 def n_judged(folds: np.ndarray) -> int:

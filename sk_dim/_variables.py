@@ -61,7 +61,7 @@ def group_copies(X: Variable, Y: Variable) -> tuple[np.ndarray, int]:
     is_discrete = not any(
         V.is_image or continuous_columns(V, len(counts)) for V in (X, Y)
     )
-    if is_discrete:
+    if is_discrete or len(counts) == n:
         return np.arange(n), 0
     if len(counts) * MAX_COPIES < n:
         return np.arange(n), n - len(counts)
