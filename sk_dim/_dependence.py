@@ -1,13 +1,13 @@
-"""What components tell of one another, and what they tell of their samples."""
+"""Dependence among components of a representation, and between it and its samples."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
-from sk_dim._mutual_information import MutualInformationEstimator
+from sk_dim._mutual_information import NOTHING_FOUND, MutualInformationEstimator
 from sk_dim._validation import check_real
-from sk_dim._variables import check_variable
 
 
 def neural_dependency_measure(
@@ -24,9 +24,9 @@ def neural_dependency_measure(
     Z : array-like of shape (n_samples, n_components)
         Representation, such as `transform` returns it.
     random_state : int, RandomState instance or None, default=None
-        Seeds the estimates.
+        Seed of the estimates.
     **params
-        Of :class:`sk_dim.MutualInformationEstimator`.
+        Parameters of :class:`sk_dim.MutualInformationEstimator`.
 
     Returns
     -------
@@ -42,16 +42,17 @@ def neural_dependency_measure(
 
     See Also
     --------
-    encoded_information : What a representation tells of the samples.
+    encoded_information : What a representation tells of its samples.
 
     Notes
     -----
     The divergence is the sum of :math:`I(Z_A; Z_B)` over all splits of a tree that
-    halves the components until they stand alone, by the chain rule. Each is estimated
-    by itself, so what cannot be sure of more than log n is each, not the sum: the
-    paper's single discriminator is held to log n for all of them. It takes as many
-    estimates as there are components, less one. Constant components, which depend on
-    nothing, are left out.
+    halves the components until they stand alone, by the chain rule. Each summand is
+    estimated by itself, so the limit of log n holds for each summand, not for the sum;
+    the paper's single discriminator is limited to log n for all of them. With d
+    components, d - 1 estimates are made. Constant components depend on nothing and are
+    left out. Summands are at least 0, so the sum for independent components is slightly
+    above 0.
 
     References
     ----------
@@ -78,7 +79,10 @@ def neural_dependency_measure(
         estimator = MutualInformationEstimator(
             random_state=rng.randint(2**31), **params
         )
-        total += estimator.fit(*halves).mutual_information_
+        with warnings.catch_warnings():
+            # Halves that are independent are what many a representation is made for.
+            warnings.filterwarnings("ignore", NOTHING_FOUND)
+            total += estimator.fit(*halves).mutual_information_
         parts += halves
     return total
 
@@ -91,7 +95,7 @@ def encoded_information(
     random_state: Any = None,
     **params: Any,
 ) -> float:
-    r"""Estimate the mutual information of samples and what a transformer makes of them.
+    r"""Estimate the mutual information of samples and their representation.
 
     Parameters
     ----------
@@ -100,12 +104,12 @@ def encoded_information(
     X : array-like of shape (n_samples, ...)
         Samples that it takes: a table, or images, which may be flattened for it.
     noise : float, default=0.0
-        Standard deviation of normal noise that is added to each column of the
-        representation, in those of the column.
+        Normal noise is added to each column of the representation; this is its
+        standard deviation as a multiple of the column's.
     random_state : int, RandomState instance or None, default=None
-        Seeds noise and estimate.
+        Seed of noise and estimate.
     **params
-        Of :class:`sk_dim.MutualInformationEstimator`.
+        Parameters of :class:`sk_dim.MutualInformationEstimator`.
 
     Returns
     -------
@@ -126,18 +130,18 @@ def encoded_information(
 
     See Also
     --------
-    neural_dependency_measure : What components tell of one another.
+    neural_dependency_measure : How much components depend on one another.
 
     Notes
     -----
     A transformer is a function of its input. Where that is continuous, the mutual
     information :math:`I(X; E(X))` is infinite for every transformer but a constant one
     (and for discrete samples, the entropy of what it returns), whatever it kept and
-    whatever it lost. What is estimated is then how easily a critic finds the sample
-    that belongs to a representation among others, which depends on the critic, on the
-    number of samples, and on how they are scaled. The paper's table of it has to be
-    read so. With `noise`, the question has an answer: how much of the samples can be
-    told from the representation, looked at with that precision.
+    whatever it lost. The estimate then shows how easily a critic finds the sample that
+    belongs to a representation among other samples, which depends on the critic, on the
+    number of samples, and on their scaling. Read the paper's table of it in this way.
+    With `noise` the quantity is finite: what a representation that is known with this
+    precision tells of the samples.
 
     References
     ----------
@@ -158,8 +162,15 @@ def encoded_information(
     """
     noise = check_real("noise", noise)
     rng = check_random_state(random_state)
-    Z = check_variable("transform(X)", transformer.transform(X))
+    Z = transformer.transform(X)
     if noise:
+        Z = check_array(
+            Z,
+            dtype=np.float64,
+            ensure_2d=False,
+            allow_nd=True,
+            input_name="transform(X)",
+        )
         Z = Z + noise * Z.std(axis=0) * rng.normal(size=Z.shape)
     estimator = MutualInformationEstimator(random_state=rng.randint(2**31), **params)
     return estimator.fit(X, Z).mutual_information_

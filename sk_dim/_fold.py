@@ -1,47 +1,133 @@
-"""A critic of pairs, its training and its judgement of rows that were held out."""
+"""Rows that are held out, and critics that are trained without them and judge them."""
 
 import copy
 import math
+import threading
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from sk_dim._columns import Variable
 from sk_dim._devices import seeded
 from sk_dim._read_outs import ReadOut
 from sk_dim._schedule import Schedule
 from sk_dim._validation import warn
-from sk_dim._variables import Variable
+from sk_dim._variables import Preprocessor
 
+N_PARTS = 5  # of the rows, in equal numbers
+MAX_PART = 10_000  # rows of a part, above which there are more parts
+N_JUDGED = 1_000  # rows that are judged at least, where there are as many
+N_STOP = 2_000  # rows at most that stop a training
+STOP_SHARE = 0.1  # of the rows of a training, to stop it by
 BATCH_SIZE = 128  # rows a step, each a candidate for all others
 N_STEPS = 1000  # of max_iter="auto", where the rows are enough
 MAX_EPOCHS = 60
-N_LOOKS = 25  # at the rows that stop the training
-N_STOP_CANDIDATES = 512  # each of them has, a quarter of the cost of 2048
-PATIENCE = 8  # looks without a better value that end it
+N_CHECKS = 25  # of the early stopping, in a training of full length
+N_STOP_CANDIDATES = (
+    512  # each of the rows to stop by has, a quarter of the cost of 2048
+)
+PATIENCE = 8  # checks without a better value that end it
 LEARNING_RATE = 8e-3
 AVERAGED = 0.1  # share of the steps that the average of the weights looks back
 
+_threads_lock = threading.Lock()
+_n_inside = 0  # fits that compute on one thread now
+_n_threads = 1  # of torch, before the first of them began
 
-class Fold:
-    """A critic and what it was trained on."""
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, and give the others back at the end.
+
+    Steps of small nets take longer on several threads than on one, and by far where
+    other processes work. The number of threads belongs to the whole process, so the
+    last of several fits gives back what the first one found.
+    """
+    global _n_inside, _n_threads
+    with _threads_lock:
+        if not _n_inside:
+            _n_threads = torch.get_num_threads()
+        _n_inside += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _threads_lock:
+            _n_inside -= 1
+            torch.set_num_threads(_n_threads)
+
+
+def draw_folds(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Assign each row to a part, rows of a group to the same."""
+    n_groups = groups.max() + 1
+    # At least two in each, else there is nothing to tell a row from.
+    n_folds = max(2, min(N_PARTS, n_groups // 2), -(-n_groups // MAX_PART))
+    return (rng.permutation(n_groups) % n_folds)[groups]
+
+
+def draw_stop(
+    groups: np.ndarray, rows: np.ndarray, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut rows into those of a training and those that stop it, groups in one piece."""
+    drawn = rng.permutation(np.unique(groups[rows]))
+    n_stop = max(1, min(N_STOP, round(STOP_SHARE * len(drawn))))
+    place = np.zeros(groups.max() + 1, dtype=int)
+    place[drawn] = np.arange(len(drawn))
+    places = place[groups[rows]]
+    order = np.argsort(places, kind="stable")
+    n_first = int(np.sum(places < n_stop))
+    return rows[order[n_first:]], rows[order[:n_first]]
+
+
+def n_judged(folds: np.ndarray) -> int:
+    """Count the folds that it takes to judge as many rows as are wanted."""
+    n_rows = np.cumsum(np.bincount(folds))
+    return min(len(n_rows), max(2, 1 + int(np.sum(n_rows < N_JUDGED))))
+
+
+class TrainedCritic:
+    """A critic, and how it was shown its rows.
+
+    It is none at first, and stays none if training made it no better on rows that it
+    did not learn from: all pairs then score alike, and tell nothing.
+
+    Parameters
+    ----------
+    of_x, of_y : Preprocessor
+        From the variables to inputs of the critic.
+    build : callable
+        Builds the critic from the shapes of both inputs.
+    device : torch.device
+        Where it computes.
+    seed : int
+        Seeds weights, batches, dropout, and which rows compete when they are judged.
+    """
 
     def __init__(
-        self, X: np.ndarray, Y: np.ndarray, build: Any, device: torch.device, seed: int
+        self,
+        of_x: Preprocessor,
+        of_y: Preprocessor,
+        build: Any,
+        device: torch.device,
+        seed: int,
     ) -> None:
-        self.of_x, self.of_y = Variable(X), Variable(Y)
+        self.of_x, self.of_y = of_x, of_y
         self.device = device
         self.seed = seed
+        self.is_none = True
         with seeded(seed, torch.device("cpu")):
-            self.critic = build(self.of_x.shape, self.of_y.shape).to(device)
+            self.critic = build(of_x.shape, of_y.shape).to(device)
 
     def train(
         self,
-        train: tuple[np.ndarray, np.ndarray],
-        stop: tuple[np.ndarray, np.ndarray],
+        train: tuple[Variable, Variable],
+        stop: tuple[Variable, Variable],
         read_out: ReadOut,
         n_epochs: Any,
     ) -> list[dict[str, float]]:
@@ -52,25 +138,21 @@ class Fold:
         stop_inputs = self._inputs(*stop)
         learn_normal = getattr(self.critic, "learn_normal", None)
         if learn_normal is not None:
-            learn_normal(x, y)
+            of = [torch.from_numpy(p.is_normal).to(x) for p in (self.of_x, self.of_y)]
+            learn_normal(x, y, *of)
         n_batches = max(1, round(len(x) / BATCH_SIZE))
         if n_epochs == "auto":
             n_epochs = min(MAX_EPOCHS, -(-N_STEPS // n_batches))
         n_steps = n_epochs * n_batches
-        training = _Training(self.critic, x, y, n_steps, read_out, self.seed)
-
-        def held_out() -> float:
-            critic = training.average.module
-            shares, _ = _judge(critic, *stop_inputs, read_out, N_STOP_CANDIDATES)
-            return float(shares.mean())
-
-        best, n_worse = held_out(), 0
-        kept = copy.deepcopy(self.critic.state_dict())
+        n_checks = min(N_CHECKS, n_steps)
+        inputs = x, y, *stop_inputs
+        training = _Training(self.critic, *inputs, n_steps, read_out, self.seed)
+        training.check()
         history: list[dict[str, float]] = []
         start = time.monotonic()
-        for look in range(1, min(N_LOOKS, n_steps) + 1):
-            seen = training.run_to(n_steps * look // min(N_LOOKS, n_steps))
-            value = held_out()
+        for i in range(1, n_checks + 1):
+            seen = training.run_to(n_steps * i // n_checks)
+            value = training.check()
             epoch = training.n_done / n_batches
             history.append({"epoch": epoch, "train": seen, "stop": value})
             history[-1]["seconds"] = time.monotonic() - start
@@ -80,37 +162,76 @@ class Fold:
                     "bound='infonce' is more robust.",
                 )
                 break
-            n_worse = 0 if value > best else n_worse + 1
-            if value > best:
-                best, kept = value, copy.deepcopy(training.average.module.state_dict())
-            if n_worse >= PATIENCE:
+            if training.n_worse >= PATIENCE:
                 break
-        self.critic.load_state_dict(kept)
+        self.is_none = not training.best > 0  # nats, which no critic at all tells
+        if not self.is_none:
+            self.critic.load_state_dict(training.kept)
         return history
 
-    def _inputs(self, X: np.ndarray, Y: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _inputs(self, X: Variable, Y: Variable) -> tuple[Tensor, Tensor]:
         return self.of_x(X).to(self.device), self.of_y(Y).to(self.device)
 
-    def judge(
-        self, X: np.ndarray, Y: np.ndarray, read_out: ReadOut
-    ) -> tuple[Tensor, int]:
+    def judge(self, X: Variable, Y: Variable, read_out: ReadOut) -> tuple[Tensor, int]:
         """Return what each row adds to the value, and how many candidates it had."""
+        n = read_out.n_candidates
+        if self.is_none:
+            return torch.zeros(len(X), dtype=torch.float64), len(X) // -(-len(X) // n)
         inputs = self._inputs(X, Y)
-        return _judge(self.critic, *inputs, read_out, read_out.n_candidates)
+        return _judge(self.critic, *inputs, read_out, n, self.seed)
+
+    # Pickled as arrays, which can be read where the device is not.
+
+    def pack(self) -> dict[str, Any]:
+        """Return all but the net itself, its weights as arrays."""
+        weights = {} if self.is_none else self.critic.state_dict()
+        return {
+            "of_x": self.of_x,
+            "of_y": self.of_y,
+            "seed": self.seed,
+            "is_none": self.is_none,
+            "weights": {name: _to_array(w) for name, w in weights.items()},
+        }
+
+    @classmethod
+    def unpack(cls, packed: dict[str, Any], build: Any, device: torch.device) -> Self:
+        """Build the net again, on a device that is there."""
+        self = cls(packed["of_x"], packed["of_y"], build, device, packed["seed"])
+        self.is_none = packed["is_none"]
+        if not self.is_none:
+            weights = {k: torch.tensor(w) for k, w in packed["weights"].items()}
+            self.critic.load_state_dict(weights)
+        return self
+
+
+def _to_array(weight: Tensor) -> np.ndarray:
+    # numpy has no bfloat16, and float32 holds it.
+    weight = weight.detach().cpu()
+    return (weight.float() if weight.dtype == torch.bfloat16 else weight).numpy()
 
 
 @torch.inference_mode()
 def _judge(
-    critic: torch.nn.Module, x: Tensor, y: Tensor, read_out: ReadOut, n_candidates: int
+    critic: torch.nn.Module,
+    x: Tensor,
+    y: Tensor,
+    read_out: ReadOut,
+    n_candidates: int,
+    seed: int,
 ) -> tuple[Tensor, int]:
+    """Judge rows in groups of at most so many, drawn at random.
+
+    Neighbours in sorted rows are alike, and would be harder to tell apart.
+    """
     critic.eval()
     n_groups = -(-len(x) // n_candidates)
-    shares = []
-    for rows in torch.arange(len(x)).tensor_split(n_groups):
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    shares = torch.empty(len(x), dtype=torch.float64)
+    for rows in order.tensor_split(n_groups):
         own, others = x[rows], y[rows]
         blocks = [critic(block, others) for block in own.split(128)]
-        shares.append(read_out.shares(torch.cat(blocks).double().cpu()))
-    return torch.cat(shares), len(x) // n_groups
+        shares[rows] = read_out.shares(torch.cat(blocks).double().cpu())
+    return shares, len(x) // n_groups
 
 
 class _Training:
@@ -122,6 +243,8 @@ class _Training:
         Scores all pairs of two batches.
     x, y : Tensor of shape (n, ...)
         Inputs of the critic.
+    stop_x, stop_y : Tensor of shape (m, ...)
+        Inputs that it does not learn from, to stop by.
     n_steps : int
         In all.
     read_out : ReadOut
@@ -135,12 +258,16 @@ class _Training:
         critic: torch.nn.Module,
         x: Tensor,
         y: Tensor,
+        stop_x: Tensor,
+        stop_y: Tensor,
         n_steps: int,
         read_out: ReadOut,
         seed: int,
     ) -> None:
         self.critic, self.x, self.y = critic, x, y
-        self.objective = read_out.objective()
+        self.stop = stop_x, stop_y
+        self.read_out = read_out
+        self.objective = copy.copy(read_out.objective)  # some keep an average
         self.schedule = Schedule(LEARNING_RATE, n_steps)
         self.optimiser = torch.optim.AdamW(
             critic.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True
@@ -153,6 +280,9 @@ class _Training:
         self.shuffler = torch.Generator().manual_seed(seed)
         self.batches: list[Tensor] = []
         self.n_done = 0
+        self.best = -math.inf
+        self.kept: dict[str, Tensor] = {}
+        self.n_worse = 0  # checks since the best
 
     def run_to(self, n_steps: int) -> float:
         """Train on until `n_steps` are done; the mean of the objective."""
@@ -170,6 +300,19 @@ class _Training:
                 values.append(value.detach())
                 self.n_done += 1
         return float(torch.stack(values).mean())
+
+    def check(self) -> float:
+        """Judge the averaged critic by the rows to stop by, and keep the best."""
+        critic = self.average.module
+        shares, _ = _judge(
+            critic, *self.stop, self.read_out, N_STOP_CANDIDATES, self.seed
+        )
+        value = float(shares.mean())
+        self.n_worse += 1
+        if value > self.best:
+            self.best, self.kept = value, copy.deepcopy(critic.state_dict())
+            self.n_worse = 0
+        return value
 
     def _next_batch(self) -> Tensor:
         if not self.batches:

@@ -1,55 +1,66 @@
 """MutualInformationEstimator: how much two variables tell of one another, in nats."""
 
 import math
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sk_dim._devices import choose_device
-from sk_dim._fold import Fold
+from sk_dim._columns import Reader, Variable, check_discrete
+from sk_dim._devices import available_device, choose_device
+from sk_dim._fold import TrainedCritic, draw_folds, draw_stop, n_judged, one_thread
 from sk_dim._pair_critic import PAIR_CRITICS
 from sk_dim._read_outs import READ_OUTS, ReadOut
 from sk_dim._validation import check_choice, check_integer, check_name, warn
-from sk_dim._variables import check_variable, continuous_columns, group_equal_rows
+from sk_dim._variables import (
+    Preprocessor,
+    continuous_columns,
+    counted_information,
+    group_copies,
+)
 
-N_PARTS = 5  # of which each that is judged is held out once
-N_JUDGED = 1_000  # rows that are judged at least, where there are as many
-MAX_PART = 10_000  # rows
-N_STOP = 2_000  # rows at most that stop a training
-STOP_SHARE = 0.1  # of the rows of a training, to stop it by
 FEW_ROWS = 50
 AT_THE_CAP = 0.85  # share of the cap from which on a value sits at it
-MANY_EQUAL = 0.05  # share of rows equal to others from which on it is warned
+MANY_COPIES = 0.05  # share of rows that are copies of others from which on it is warned
+MIN_COUNTED = 0.1  # nats that counting must give for a comparison with it
+FAR_BELOW = 0.5  # share of what counting gives below which it is warned
+NOTHING_FOUND = "no dependence was found"  # how that warning begins
 
 
 class MutualInformationEstimator(BaseEstimator):
-    r"""Estimate the mutual information of two variables, by bounds that are learnt.
+    r"""Estimate the mutual information of two variables by neural bounds.
 
-    A critic learns to tell pairs that belong together from pairs of different rows;
-    how well it does so on rows that it has not seen bounds what one variable tells of
-    the other. Every row is judged by a critic that neither trained on it nor was
-    stopped by it. Each critic judges a fifth of the rows, and there are two of them, or
-    as many as it takes to judge 1,000 rows: five for 1,000 rows and fewer.
+    A critic, a small net, learns to tell pairs that belong together from pairs of
+    different rows. How well it tells pairs that it has not seen bounds what one
+    variable tells of the other. The rows are cut into five parts, or into parts of at
+    most 10,000 rows. For each of two parts, or of as many as hold 1,000 rows, a critic
+    is trained without that part, and then judged on it. With up to 1,000 rows all five
+    parts are judged.
 
     Parameters
     ----------
     bound : {"infonce", "donsker_varadhan", "nwj", "smile", "jsd"}, default="infonce"
-        What is learnt and read out, see :mod:`sk_dim.bounds`. The first three are lower
-        bounds; "donsker_varadhan" is trained with the moving average of MINE. "smile"
-        and "jsd" are trained by the Jensen-Shannon bound and read out by `smile` and
-        `donsker_varadhan`: estimates, which may lie on either side of the truth.
+        Bound that is maximised and evaluated, see :mod:`sk_dim.bounds`. The first
+        three are lower bounds; "donsker_varadhan" is trained with the moving average
+        of MINE. "smile" and "jsd" are trained by the Jensen-Shannon bound and evaluated
+        by `smile` and `donsker_varadhan`: estimates, which may lie on either side of
+        the truth.
     critic : {"hybrid", "separable"} or callable, default="hybrid"
         "hybrid" sums the log density ratio of correlated normal variables, the dot
         product of two nets, and a net on both; "separable" leaves out the last, and is
         faster. Or ``critic(x_shape, y_shape) -> nn.Module`` whose forward takes
         batches (m, ...) and (n, ...) and returns scores (m, n).
+    discrete : "auto", bool or pair, default="auto"
+        Which columns hold names (classes, codes) and not numbers. "auto" decides for
+        each column, see Notes; True and False decide for all. A pair is for X and for
+        Y: each "auto", True, False, or a list with one bool for each column.
     max_iter : int or "auto", default="auto"
-        Epochs. "auto" takes some 1,000 steps of 128 rows, and at most 60 epochs; where
-        the rows that stop a training show no gain for long, it ends before.
+        Epochs at most. "auto" takes about 1,000 steps of 128 rows, and at most 60
+        epochs. Early stopping may end a training before.
     device : str or torch.device, default="auto"
         "auto" takes CUDA before MPS before the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -58,29 +69,32 @@ class MutualInformationEstimator(BaseEstimator):
     Attributes
     ----------
     mutual_information_ : float
-        In nats. It may come out a little below 0 where variables are independent.
+        In nats, at least 0.
     standard_error_ : float
-        Of the mean over the rows, in nats; what training leaves undone is not in it.
+        Of the mean over the rows, in nats. It does not include what the critics did
+        not learn.
     cap_ : float
-        Largest value that could have been found, in nats: the logarithm of the number
-        of candidates for "infonce", and of the number of rows for the others, which
-        nothing distribution-free from so many rows is sure to exceed.
+        Largest value that could have been found, in nats. For "infonce" it is the
+        logarithm of the number of candidates; for the others log n: no
+        distribution-free lower bound from n rows can be above it.
     bound_kind_ : {"lower", "estimate"}
         Whether the value is a lower bound in expectation, or an estimate.
     bound_ : str
-        The bound that was learnt, which `score` reads out too.
+        Bound that was used in `fit`, which `score` uses too.
     history_ : list of dict
-        One dict for each look at the rows that stop a training, with the keys "fold",
-        "epoch", "train" and "stop" (bounds in nats) and "seconds".
+        One dict per early-stopping check, with the keys "fold", "epoch", "train" and
+        "stop" (bounds in nats) and "seconds".
     n_features_in_ : int
-        Values of a row of X.
+        Values per row of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X. Only defined where X is a frame with text for names.
 
     Warns
     -----
     UserWarning
-        If there are fewer than 50 rows, many equal ones, or only constant columns; if
-        continuous columns are in both variables; if the value sits at its cap; if
-        training diverged.
+        If there are fewer than 50 rows, many copies of rows, only constant columns, or
+        names that hardly repeat; if a continuous column is in both variables; if no
+        dependence was found; if the value is near its cap; if training diverged.
 
     See Also
     --------
@@ -89,14 +103,31 @@ class MutualInformationEstimator(BaseEstimator):
 
     Notes
     -----
-    Columns are brought to a normal distribution by their ranks, which leaves mutual
-    information as it is; strings, booleans and integers of up to 50 values are taken
-    for names, of which the 255 most frequent are told apart. Images (three axes and
-    more) are read by a convolutional net.
+    *Columns*. Text, booleans, pandas' categories, and whole numbers of up to 50 values
+    that are there twice on average are taken for names, of which the 255 most frequent
+    are told apart. Whether an array or a frame holds whole numbers as int, nullable
+    Int64 or float makes no difference. Other numbers, dates and durations are brought
+    to a normal distribution by their ranks, which leaves mutual information as it is;
+    those of up to 255 values that are there five times on average are told apart by
+    value too. Missing values are refused. Arrays of three axes and more are images, and
+    are read by a convolutional net.
 
-    The lower bounds hold in expectation for any critic: what is missing to the truth is
-    what the critic did not learn. No estimate from n rows that assumes nothing of the
-    distribution can be sure of more than log n.
+    *Bias*. The lower bounds hold in expectation for any critic. What is missing to the
+    truth is what the critic did not learn; with many columns and few rows that is most
+    of it. No lower bound from n rows that assumes nothing of the distribution can be
+    sure of more than log n.
+
+    *No critic*. A critic that is no better than none on the rows that stop its training
+    counts as none, which tells 0 nats. A mean below 0 is set to 0, with a warning.
+    So where variables are independent, the mean over many samples is a little above 0,
+    by less than a standard error.
+
+    *Copies*. Rows that look like copies of others, though values are continuous, are
+    held out together.
+
+    *Threads*. Critics of tables learn on one thread of a CPU: more would slow such
+    small nets down. torch's number of threads is that of the whole process; it is set
+    to 1 while `fit` and `score` compute, and then set back.
 
     References
     ----------
@@ -122,23 +153,26 @@ class MutualInformationEstimator(BaseEstimator):
         bound: str = "infonce",
         *,
         critic: Any = "hybrid",
+        discrete: Any = "auto",
         max_iter: int | str = "auto",
         device: Any = "auto",
         random_state: Any = None,
     ) -> None:
         self.bound = bound
         self.critic = critic
+        self.discrete = discrete
         self.max_iter = max_iter
         self.device = device
         self.random_state = random_state
 
     def fit(self, X: Any, Y: Any) -> Self:
-        """Learn the critics, and estimate.
+        """Train the critics, and estimate.
 
         Parameters
         ----------
         X, Y : array-like of shape (n,), (n, d) or (n, ...)
-            Row i of both belongs together.
+            Numbers, names, dates or images; row i of both belongs together. Arrays,
+            frames and lists are all taken.
 
         Returns
         -------
@@ -151,109 +185,165 @@ class MutualInformationEstimator(BaseEstimator):
             For parameters out of range, values that are missing or not finite, X and Y
             of different length, and fewer than 4 rows.
         """
-        name = self.bound_ = check_name("bound", self.bound, READ_OUTS)
+        name = check_name("bound", self.bound, READ_OUTS)
         build = check_choice("critic", self.critic, PAIR_CRITICS)
         n_epochs = self.max_iter
         if not (isinstance(n_epochs, str) and n_epochs == "auto"):
             n_epochs = check_integer("max_iter", n_epochs, 1)
         device = choose_device(self.device)
-        X, Y = check_variable("X", X), check_variable("Y", Y)
-        check_consistent_length(X, Y)
-        if len(X) < 4:
+        of_x, of_y = check_discrete(self.discrete)
+        self._check_given(Y)
+        readers = Reader("X", of_x), Reader("Y", of_y)
+        x, y = readers[0].fit(X), readers[1].fit(Y)
+        check_consistent_length(x, y)
+        if len(x) < 4:
             raise ValueError(
-                f"{len(X)} rows leave nothing to hold out; at least 4 are needed, and "
-                "hundreds for an estimate worth the name."
+                f"{len(x)} samples leave nothing to hold out; at least 4 are needed, "
+                "and hundreds for a useful estimate."
             )
-        self.n_features_in_ = math.prod(X.shape[1:])
-        self.shapes_ = X.shape[1:], Y.shape[1:]
+        validate_data(self, X, skip_check_array=True, ensure_2d=False)
+        self.n_features_in_ = math.prod(readers[0].shape)
         self.bound_kind_ = READ_OUTS[name].kind
-        self.cap_ = math.log(len(X))
+        self.bound_ = name
+        self.cap_ = math.log(len(x))
         self.history_: list[dict[str, float]] = []
-        self.folds_: list[Fold] = []
-        known = _known_without_training(X, Y)
+        self._readers = readers
+        self._critics: list[TrainedCritic] = []
+        self._built = self.critic
+        self._device = str(device)
+        groups, n_copies = group_copies(x, y)
+        known = _known_without_training(x, y, n_copies)
         if known is not None:
             self.mutual_information_, self.standard_error_ = known, 0.0
             return self
         rng = check_random_state(self.random_state)
-        self._cross_fit(X, Y, READ_OUTS[name], build, n_epochs, device, rng)
-        self._warn_of_the_value()
+        with _threads(device, x, y):
+            self._cross_fit(x, y, groups, READ_OUTS[name], build, n_epochs, device, rng)
+        self._warn_of_the_value(0.0 if n_copies else counted_information(x, y))
         return self
+
+    def _warn_of_the_value(self, counted: float) -> None:
+        value = self.mutual_information_
+        if value > AT_THE_CAP * self.cap_:
+            warn(
+                f"the estimate of {value:.2f} nats sits at the cap of {self.cap_:.2f} "
+                "that so many rows allow: the truth may be any value from there on. "
+                "More rows would tell.",
+            )
+        if counted > MIN_COUNTED and value < FAR_BELOW * counted:
+            warn(
+                f"the critics found {value:.2f} nats, but counting equal pairs gives "
+                f"{counted:.2f}: numbers may be names, which discrete=True says.",
+            )
+
+    def _check_given(self, Y: Any) -> None:
+        if Y is None:
+            raise ValueError(
+                "MutualInformationEstimator requires y to be passed, but the target y "
+                "is None; pass the second variable as Y."
+            )
 
     def _cross_fit(
         self,
-        X: np.ndarray,
-        Y: np.ndarray,
+        X: Variable,
+        Y: Variable,
+        groups: np.ndarray,
         read_out: ReadOut,
         build: Any,
         n_epochs: Any,
         device: torch.device,
         rng: np.random.RandomState,
     ) -> None:
-        """Train a critic without each fold, and judge the fold by it."""
-        folds = _draw_folds(X, Y, rng)
+        """Train a critic without each part, and judge the part by it."""
+        folds = draw_folds(groups, rng)
         shares = []
         caps = []
-        for k in range(_n_judged(folds)):
-            rows = rng.permutation(np.flatnonzero(folds != k))
-            n_stop = max(1, min(N_STOP, round(STOP_SHARE * len(rows))))
-            stop, train = rows[:n_stop], rows[n_stop:]
-            fold = Fold(X[train], Y[train], build, device, seed=rng.randint(2**31))
-            history = fold.train(
+        for k in range(n_judged(folds)):
+            train, stop = draw_stop(groups, np.flatnonzero(folds != k), rng)
+            of_x, of_y = Preprocessor(X[train]), Preprocessor(Y[train])
+            critic = TrainedCritic(of_x, of_y, build, device, seed=rng.randint(2**31))
+            history = critic.train(
                 (X[train], Y[train]), (X[stop], Y[stop]), read_out, n_epochs
             )
             self.history_ += [{"fold": k} | row for row in history]
             held_out = np.flatnonzero(folds == k)
-            judged, n_candidates = fold.judge(X[held_out], Y[held_out], read_out)
+            judged, n_candidates = critic.judge(X[held_out], Y[held_out], read_out)
             shares.append(judged)
             caps.append(math.log(n_candidates))
-            self.folds_.append(fold)
+            self._critics.append(critic)
         every = torch.cat(shares)
-        self.mutual_information_ = float(every.mean())
+        self.mutual_information_ = _at_least_zero(float(every.mean()), len(every))
         self.standard_error_ = float(every.std() / math.sqrt(len(every)))
         if read_out.is_capped_by_candidates:
             self.cap_ = float(np.mean(caps))
 
-    def _warn_of_the_value(self) -> None:
-        if self.mutual_information_ > AT_THE_CAP * self.cap_:
-            warn(
-                f"the estimate of {self.mutual_information_:.2f} nats sits at the cap "
-                f"of {self.cap_:.2f} that so many rows allow: the truth may be any "
-                "value from there on. More rows would tell.",
-            )
-
-    def score(self, X: Any, Y: Any) -> float:
+    def score(self, X: Any, Y: Any = None, *, y: Any = None) -> float:
         """Estimate on new rows, by the mean over the critics.
 
         Parameters
         ----------
         X, Y : array-like of shape (n,), (n, d) or (n, ...)
             Rows as in `fit`, at least two.
+        y : array-like, default=None
+            Y under the name that scikit-learn uses.
 
         Returns
         -------
         float
-            In nats; `bound_kind_` says of what kind.
+            In nats, at least 0; `bound_kind_` says of what kind.
 
         Raises
         ------
         ValueError
             If rows are not as in `fit`.
+
+        Warns
+        -----
+        UserWarning
+            If the critics are no better than none on these rows.
         """
         check_is_fitted(self, "mutual_information_")
-        X, Y = check_variable("X", X), check_variable("Y", Y)
-        check_consistent_length(X, Y)
-        for name, V, shape in zip("XY", (X, Y), self.shapes_, strict=True):
-            if V.shape[1:] != shape:
-                raise ValueError(
-                    f"{name} has rows of shape {V.shape[1:]}, but had {shape} in fit."
-                )
-        if len(X) < 2:
-            raise ValueError("one row has no other to be told from; pass two or more.")
-        if not self.folds_:
+        Y = y if Y is None else Y
+        self._check_given(Y)
+        validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
+        x, y = self._readers[0].read(X), self._readers[1].read(Y)
+        check_consistent_length(x, y)
+        if len(x) < 2:
+            raise ValueError("1 sample has no other to be told from; pass two or more.")
+        if not self._critics:
             return self.mutual_information_
         read_out = READ_OUTS[self.bound_]
-        values = [fold.judge(X, Y, read_out)[0].mean() for fold in self.folds_]
-        return float(torch.stack(values).mean())
+        with _threads(torch.device(self._device), x, y):
+            values = [c.judge(x, y, read_out)[0].mean() for c in self._critics]
+        return _at_least_zero(float(torch.stack(values).mean()), len(x))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+    # Critics are not pickled as they are, but as the arrays they consist of.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "_critics" in state:
+            state["_critics"] = [critic.pack() for critic in state["_critics"]]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        packed = state.get("_critics")
+        if not packed:
+            return
+        build = check_choice("critic", self._built, PAIR_CRITICS)
+        device = torch.device(self._device)
+        if device.type != "cpu":
+            device = available_device(device)
+            self._device = str(device)
+        self._critics = [TrainedCritic.unpack(one, build, device) for one in packed]
 
 
 def mutual_information(X: Any, Y: Any, **params: Any) -> float:
@@ -264,7 +354,7 @@ def mutual_information(X: Any, Y: Any, **params: Any) -> float:
     X, Y : array-like of shape (n,), (n, d) or (n, ...)
         Row i of both belongs together.
     **params
-        Of :class:`MutualInformationEstimator`.
+        Parameters of :class:`MutualInformationEstimator`.
 
     Returns
     -------
@@ -290,22 +380,24 @@ def mutual_information(X: Any, Y: Any, **params: Any) -> float:
     return MutualInformationEstimator(**params).fit(X, Y).mutual_information_
 
 
-def _draw_folds(X: np.ndarray, Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Assign each row to a fold, equal rows of continuous values to the same."""
-    groups = group_equal_rows(X, Y)
-    n_groups = groups.max() + 1
-    # At least two in each, else there is nothing to tell a row from.
-    n_folds = max(2, min(N_PARTS, n_groups // 2), -(-n_groups // MAX_PART))
-    return (rng.permutation(n_groups) % n_folds)[groups]
+def _threads(device: torch.device, X: Variable, Y: Variable) -> Any:
+    """One thread for small nets on a CPU, as many as there are for others."""
+    is_small = device.type == "cpu" and not (X.is_image or Y.is_image)
+    return one_thread() if is_small else nullcontext()
 
 
-def _n_judged(folds: np.ndarray) -> int:
-    """Count the folds that it takes to judge as many rows as are wanted."""
-    n_rows = np.cumsum(np.bincount(folds))
-    return min(len(n_rows), max(2, 1 + int(np.sum(n_rows < N_JUDGED))))
+def _at_least_zero(mean: float, n_rows: int) -> float:
+    if mean > 0:
+        return mean
+    warn(
+        f"{NOTHING_FOUND}: on {n_rows} held-out rows the critics were no better than "
+        f"none (a mean of {mean:.2g} nats), so the value is 0. It takes more rows to "
+        "see a weak dependence.",
+    )
+    return 0.0
 
 
-def _known_without_training(X: np.ndarray, Y: np.ndarray) -> float | None:
+def _known_without_training(X: Variable, Y: Variable, n_copies: int) -> float | None:
     """Answer where a constant or a copy does, and warn of them and of few rows."""
     if len(X) < FEW_ROWS:
         warn(
@@ -313,7 +405,7 @@ def _known_without_training(X: np.ndarray, Y: np.ndarray) -> float | None:
             "value will be too low, and uncertain beyond its standard error.",
         )
     for name, V in (("X", X), ("Y", Y)):
-        if all(len(np.unique(column)) == 1 for column in V.reshape(len(V), -1).T):
+        if V.is_constant:
             warn(
                 f"{name} is constant, so it tells nothing: mutual information is 0.",
             )
@@ -325,11 +417,10 @@ def _known_without_training(X: np.ndarray, Y: np.ndarray) -> float | None:
             "mutual information is infinite. Leave it out of one of them.",
         )
         return math.inf
-    n_equal = len(X) - (group_equal_rows(X, Y).max() + 1)
-    if n_equal > MANY_EQUAL * len(X):
+    if n_copies > MANY_COPIES * len(X):
         warn(
-            f"{n_equal} of {len(X)} rows are copies of others, though values are "
-            "continuous; they count as one when rows are held out, but the estimate "
-            "is that of a distribution with such copies.",
+            f"{n_copies} of {len(X)} rows are copies of others, though values are "
+            "continuous; leave them out, or the estimate is that of a distribution "
+            "with such copies.",
         )
     return None

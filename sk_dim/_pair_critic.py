@@ -78,10 +78,15 @@ class PairCritic(nn.Module):
             self.normal_scale = nn.Parameter(torch.ones(()))
 
     @torch.no_grad()
-    def learn_normal(self, x: Tensor, y: Tensor) -> None:
-        """Fit the normal part to training rows (n, d_x) and (n, d_y)."""
+    def learn_normal(self, x: Tensor, y: Tensor, of_x: Tensor, of_y: Tensor) -> None:
+        """Fit the normal part to training rows (n, d_x) and (n, d_y).
+
+        `of_x` (d_x,) and `of_y` (d_y,) are 1 for inputs that are normal, and 0 for
+        others, such as those of names, which get no weight.
+        """
         if not self.has_normal:
             return
+        x, y = x * of_x, y * of_y
         d_x = x.shape[1]
         both = torch.cat([x, y], dim=1).double()
         covariance = torch.cov(both.T, correction=0).reshape(2 * [both.shape[1]])
@@ -91,7 +96,9 @@ class PairCritic(nn.Module):
         u, r, vt = torch.linalg.svd(
             white_x @ covariance[:d_x, d_x:] @ white_y, full_matrices=False
         )
-        r2 = _without_chance(r.square(), d_x / len(x), y.shape[1] / len(x))
+        r2 = _without_chance(
+            r.square(), float(of_x.sum()) / len(x), float(of_y.sum()) / len(x)
+        )
         a, b = u.T @ white_x, vt @ white_y
         self.normal_constant.copy_(-torch.log1p(-r2).sum() / 2)
         self.normal_xy.copy_((a.T * (r2.sqrt() / (1 - r2))) @ b)

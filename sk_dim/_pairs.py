@@ -1,4 +1,4 @@
-"""Pairs of variables whose mutual information has a closed form.
+"""Pairs of variables with known mutual information.
 
 This module imports nothing of its own package.
 """
@@ -15,12 +15,12 @@ WARPS = ("cdf", "cube", "spiral")
 
 
 class Pairs(NamedTuple):
-    """Samples of two variables, and what they tell of one another.
+    """Samples of two variables, and their mutual information.
 
     Parameters
     ----------
     X, Y : ndarray of shape (n_samples, d_x) and (n_samples, d_y)
-        Row i of both is one draw from the joint distribution.
+        Row i of X and row i of Y are one draw from the joint distribution.
     information : float
         Mutual information I(X; Y) of the distribution, in nats.
 
@@ -45,26 +45,26 @@ def make_normal_pairs(
     warp: str | None = None,
     random_state: Any = None,
 ) -> Pairs:
-    r"""Draw correlated normal variables, warped or not.
+    r"""Draw correlated normal variables, and warp them on request.
 
     Parameters
     ----------
     n_samples : int, default=1000
-        Pairs.
+        Number of pairs.
     n_dims : int, default=1
         Dimensions of X and of Y.
     mutual_information : float, default=1.0
         I(X; Y) in nats, at least 0.
     n_informative : int or None, default=None
-        Dimensions of X that tell something, each of its own one of Y and all as much;
-        None takes all.
+        Number of correlated pairs (X_i, Y_i); all have the same correlation. None
+        takes all.
     warp : {"cdf", "cube", "spiral"} or None, default=None
-        One-to-one map of X that leaves mutual information as it is. "cdf": each
-        coordinate to the unit interval, evenly. "cube": each to its third power.
-        "spiral": each two dimensions are turned by an angle of their squared length
-        about the origin; needs two dimensions.
+        One-to-one map of X, which leaves mutual information as it is. "cdf" maps each
+        coordinate to a uniform one between 0 and 1. "cube" takes third powers. "spiral"
+        rotates each pair of dimensions about the origin, by an angle equal to its
+        squared length; it needs two dimensions.
     random_state : int, RandomState instance or None, default=None
-        Of all that is drawn.
+        Seed of the draws.
 
     Returns
     -------
@@ -143,12 +143,12 @@ def make_uniform_pairs(
     Parameters
     ----------
     n_samples : int, default=1000
-        Pairs.
+        Number of pairs.
     noise : float, default=0.1
         X is uniform between 0 and 1, and Y is X plus noise that is uniform between
         ``-noise`` and ``noise``.
     random_state : int, RandomState instance or None, default=None
-        Of all that is drawn.
+        Seed of the draws.
 
     Returns
     -------
@@ -189,19 +189,19 @@ def make_student_pairs(
 ) -> Pairs:
     r"""Draw uncorrelated variables of one Student t distribution, with heavy tails.
 
-    X and Y are normal and independent but for their common scale: no correlation
-    shows that they depend on one another.
+    X and Y are independent normal variables with a common random scale: they depend
+    on one another, but their correlation is 0.
 
     Parameters
     ----------
     n_samples : int, default=1000
-        Pairs.
+        Number of pairs.
     n_dims : int, default=1
         Dimensions of X and of Y.
     degrees_of_freedom : float, default=1.0
-        Of the distribution; fewer make heavier tails and more mutual information.
+        Fewer degrees of freedom give heavier tails and more mutual information.
     random_state : int, RandomState instance or None, default=None
-        Of all that is drawn.
+        Seed of the draws.
 
     Returns
     -------
@@ -252,16 +252,17 @@ def make_discrete_pairs(
     Parameters
     ----------
     n_samples : int, default=1000
-        Pairs.
+        Number of pairs.
     probabilities : array-like of shape (n_x, n_y)
-        Of each value of X with each of Y; they sum to 1.
+        Joint probability of each value of X with each value of Y; they sum to 1.
     random_state : int, RandomState instance or None, default=None
-        Of all that is drawn.
+        Seed of the draws.
 
     Returns
     -------
     Pairs
-        X and Y of shape (n_samples, 1), integers that count rows and columns.
+        X and Y of shape (n_samples, 1), the row and the column of the table as
+        integers.
 
     Raises
     ------
@@ -297,11 +298,12 @@ def make_mixed_pairs(
     Parameters
     ----------
     n_samples : int, default=1000
-        Pairs.
+        Number of pairs.
     n_values : int, default=5
-        X is one of the integers from 0, all as likely; Y is uniform from X to X + 2.
+        X is uniform on the integers from 0 to `n_values` - 1; Y is uniform from X to
+        X + 2.
     random_state : int, RandomState instance or None, default=None
-        Of all that is drawn.
+        Seed of the draws.
 
     Returns
     -------

@@ -23,7 +23,8 @@ class ReadOut:
     Parameters
     ----------
     objective : callable
-        Makes a function of scores (n, n) to the number that training raises.
+        Scores (n, n) to the number that training raises. Each training takes a copy,
+        since it may keep something from batch to batch.
     shares : callable
         Scores (n, n) to what each row adds, (n,): their mean is the value.
     kind : {"lower", "estimate"}
@@ -34,7 +35,7 @@ class ReadOut:
         Rows that are scored with one another.
     """
 
-    objective: Callable[[], Callable[[Tensor], Tensor]]
+    objective: Callable[[Tensor], Tensor]
     shares: Callable[[Tensor], Tensor]
     kind: str
     is_capped_by_candidates: bool = False
@@ -120,13 +121,13 @@ def _smile_shares(scores: Tensor) -> Tensor:
 
 READ_OUTS = {
     "infonce": ReadOut(
-        lambda: _infonce_both_ways,
+        _infonce_both_ways,
         _infonce_shares,
         "lower",
         is_capped_by_candidates=True,
     ),
-    "donsker_varadhan": ReadOut(_Mine, _partition_shares, "lower"),
-    "nwj": ReadOut(lambda: _nwj, _nwj_shares, "lower"),
-    "smile": ReadOut(lambda: _jsd, _smile_shares, "estimate"),
-    "jsd": ReadOut(lambda: _jsd, _partition_shares, "estimate"),
+    "donsker_varadhan": ReadOut(_Mine(), _partition_shares, "lower"),
+    "nwj": ReadOut(_nwj, _nwj_shares, "lower"),
+    "smile": ReadOut(_jsd, _smile_shares, "estimate"),
+    "jsd": ReadOut(_jsd, _partition_shares, "estimate"),
 }

@@ -1,8 +1,7 @@
-"""From what a user calls a variable to the inputs of a critic.
+"""What a critic is shown of a variable, and which rows are copies of others.
 
-Columns are brought to a normal distribution by their ranks, which leaves mutual
-information as it is, values of discrete ones are told apart by columns of their own,
-and images are scaled.
+Numbers are brought to a normal distribution by their ranks, which leaves mutual
+information as it is, names get an input for each, and images are scaled.
 """
 
 import warnings
@@ -11,104 +10,111 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.compose import ColumnTransformer
+from sklearn.metrics import mutual_info_score
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
-from sklearn.utils import check_array
 from torch import Tensor
 
+from sk_dim._columns import Variable, is_whole
 from sk_dim._formats import read_format
 from sk_dim._inputs import Rows, Scaling
 
-MAX_VALUES = 50  # distinct ones of integers that are taken for names
 MAX_NAMES = 256  # of a column, above which the less frequent ones count as one
 N_QUANTILES = 1000
+MAX_COPIES = 10  # of a row on average, above which repeats are taken for its nature
+MIN_COUNT = (
+    2  # rows of each distinct one on average, below which counting tells nothing
+)
+MAX_GROUP = 0.02  # share of all rows that may be kept together as copies of one
 
 
-def check_variable(name: str, V: Any) -> np.ndarray:
-    """Return a variable as an array (n, ...) of at least two axes.
+def continuous_columns(V: Variable, n_rows: int) -> list[np.ndarray]:
+    """Columns of numbers that have another value in most of `n_rows` distinct rows.
 
-    Raises
-    ------
-    ValueError or TypeError
-        For what is empty, not finite or sparse.
+    Whole numbers that repeat do so by their nature: they need another value in most
+    of all rows.
     """
-    V = check_array(
-        V,
-        dtype=None,
-        ensure_2d=False,
-        allow_nd=True,
-        input_name=name,
-        ensure_min_samples=0,
-    )
-    if V.ndim == 0:
-        raise ValueError(f"{name} is a single value; pass an array of one row each.")
-    return V[:, None] if V.ndim == 1 else V
-
-
-def is_discrete(column: np.ndarray) -> bool:
-    """Whether the values of a column are names, or few integers that may be."""
-    if column.dtype.kind in "fc":
-        return False
-    if column.dtype.kind in "iu":
-        return len(np.unique(column)) <= MAX_VALUES
-    if column.dtype.kind == "O":
-        try:
-            column.astype(float)
-        except (TypeError, ValueError):
-            return True
-        return False
-    return True
-
-
-def continuous_columns(V: np.ndarray, n_rows: int) -> list[np.ndarray]:
-    """Columns as float64 that have another value in most of `n_rows` distinct rows."""
-    if V.ndim > 2:
+    if V.is_image:
         return []
-    columns = [column.astype(float) for column in V.T if not is_discrete(column)]
-    return [each for each in columns if len(np.unique(each)) > n_rows / 2]
+    return [
+        column
+        for column, is_name in zip(V.values.T, V.is_name, strict=True)
+        if not is_name
+        and len(np.unique(column)) > (len(V) if is_whole(column) else n_rows) / 2
+    ]
 
 
-def group_equal_rows(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """Give rows numbers, equal ones the same where any of their values are continuous.
+def group_copies(X: Variable, Y: Variable) -> tuple[np.ndarray, int]:
+    """Find rows that look like copies of one another.
 
-    Discrete values repeat by their nature, and are not grouped.
+    A critic that has seen a row knows its copy. Discrete values repeat by their nature
+    instead, and so does a value that many rows share, such as 0 of an amount of rain.
+
+    Returns
+    -------
+    groups : ndarray of shape (n,), int
+        Numbers of groups that must not be torn apart, from 0.
+    n_copies : int
+        Rows that look like copies of others.
     """
-    numbers: dict[tuple[bytes, bytes], int] = {}
-    groups = np.array(
-        [
-            numbers.setdefault((_key(x), _key(y)), len(numbers))
-            for x, y in zip(X, Y, strict=True)
-        ]
+    numbers = _number_rows(X, Y)
+    n, counts = len(numbers), np.bincount(numbers)
+    is_discrete = not any(
+        V.is_image or continuous_columns(V, len(counts)) for V in (X, Y)
     )
-    if any(V.ndim > 2 or continuous_columns(V, len(numbers)) for V in (X, Y)):
-        return groups
-    return np.arange(len(X))
+    if is_discrete or len(counts) == n:
+        return np.arange(n), 0
+    if len(counts) * MAX_COPIES < n:
+        return np.arange(n), n - len(counts)
+    is_apart = counts > max(MAX_COPIES, MAX_GROUP * n)
+    groups = np.where(is_apart[numbers], len(counts) + np.arange(n), numbers)
+    distinct, groups = np.unique(groups, return_inverse=True)
+    return groups, n - len(distinct)
 
 
-def _key(row: np.ndarray) -> bytes:
-    # The bytes of objects are where they lie in memory.
-    return str(row.tolist()).encode() if row.dtype.kind == "O" else row.tobytes()
+def counted_information(X: Variable, Y: Variable) -> float:
+    """Mutual information by counting pairs, in nats; 0 where too few are equal.
+
+    The plug-in estimate, less its bias to the first order (Miller 1955).
+    """
+    numbers = [_number_rows(*each) for each in ((X,), (Y,), (X, Y))]
+    n_x, n_y, n_xy = (int(each.max()) + 1 for each in numbers)
+    if n_xy * MIN_COUNT > len(X):
+        return 0.0
+    bias = (n_xy - n_x - n_y + 1) / (2 * len(X))
+    return float(mutual_info_score(*numbers[:2])) - bias
 
 
-class Variable:
-    """One of the two variables, as a critic is to see it.
+def _number_rows(*variables: Variable) -> np.ndarray:
+    """Give rows numbers from 0, equal ones the same."""
+    numbers = np.zeros(len(variables[0]), dtype=np.int64)
+    for V in variables:
+        rows = np.ascontiguousarray(V.values).reshape(len(V), -1)
+        as_bytes = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))
+        _, own = np.unique(as_bytes.ravel(), return_inverse=True)
+        _, numbers = np.unique(numbers * len(V) + own, return_inverse=True)
+    return numbers
+
+
+class Preprocessor:
+    """Learns from training rows how to show a variable to a critic.
 
     Parameters
     ----------
-    V : ndarray of shape (n, d) or of images (n, ...)
+    V : Variable
         Training rows.
     """
 
-    def __init__(self, V: np.ndarray) -> None:
-        self.is_image = V.ndim > 2
-        if self.is_image:
-            self.fmt = read_format(V.shape, "image", None, "auto")
+    def __init__(self, V: Variable) -> None:
+        self.is_image = V.is_image
+        if V.is_image:
+            self.fmt = read_format(V.values.shape, "image", None, "auto")
             self.shape = self.fmt.shape
+            self.is_normal = np.zeros(0, dtype=bool)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that they are constant
-                self.scaling = Scaling.learn(Rows(V, self.fmt), torch.device("cpu"))
+                cpu = torch.device("cpu")
+                self.scaling = Scaling.learn(Rows(V.values, self.fmt), cpu)
             return
-        discrete = [i for i, column in enumerate(V.T) if is_discrete(column)]
-        continuous = [i for i in range(V.shape[1]) if i not in discrete]
         ranks = QuantileTransformer(
             n_quantiles=min(N_QUANTILES, len(V)),
             output_distribution="normal",
@@ -119,14 +125,33 @@ class Variable:
             handle_unknown="ignore", sparse_output=False, max_categories=MAX_NAMES
         )
         self.columns = ColumnTransformer(
-            [("ranks", ranks, continuous), ("names", names, discrete)]
-        ).fit(V)
-        self.shape = (self.columns.transform(V[:1]).shape[1],)
+            [
+                ("ranks", ranks, np.flatnonzero(V.is_number)),
+                ("names", names, np.flatnonzero(V.is_name)),
+            ]
+        ).fit(V.values)
+        self.shape = (self.columns.transform(V.values[:1]).shape[1],)
+        # Ranks come first, as in the list above.
+        self.is_normal = np.arange(*self.shape) < V.is_number.sum()
 
-    def __call__(self, V: np.ndarray) -> Tensor:
+    def __call__(self, V: Variable) -> Tensor:
         """Return inputs (n, *shape), float32."""
         if self.is_image:
-            rows = Rows(V, self.fmt)
+            rows = Rows(V.values, self.fmt)
             return self.scaling(rows.take(slice(0, len(V))))
-        inputs = np.clip(self.columns.transform(V), -4.0, 4.0)
+        inputs = np.clip(self.columns.transform(V.values), -4.0, 4.0)
         return torch.from_numpy(inputs.astype(np.float32))
+
+    # Pickled as arrays, which need no torch to be read.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        if self.is_image:
+            state["scaling"] = self.scaling.mean.numpy(), self.scaling.std.numpy()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.is_image:
+            mean, std = (torch.tensor(array) for array in state["scaling"])
+            self.scaling = Scaling(mean, std, torch.device("cpu"))

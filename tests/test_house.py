@@ -26,6 +26,7 @@ LAYERS = {
     "_schedule": 0,
     "_batches": 0,
     "_callbacks": 0,
+    "_columns": 1,
     "_baselines": 0,
     "_targets": 1,
     "_probes": 2,
