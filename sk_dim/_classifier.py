@@ -21,12 +21,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._devices import seeded
-from sk_dim._fine_tuning import FineTuner
 from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
-from sk_dim._model import prepare, rows_like
-from sk_dim._probes import fit_probe
-from sk_dim._recipe import Recipe
+from sk_dim._training._fine_tuning import FineTuner
+from sk_dim._training._model import prepare, rows_like
+from sk_dim._training._recipe import Recipe
 from sk_dim._validation import check_name, check_real
+from sk_dim.evaluation._probes import fit_probe
 
 
 class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):

@@ -16,13 +16,13 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sk_dim._callbacks import EpochReport, EpochTasks, copy_callbacks
-from sk_dim._features import Features
-from sk_dim._inputs import Rows
-from sk_dim._model import prepare, resume, rows_like
-from sk_dim._net import InfomaxNet
-from sk_dim._schedule import auto_epochs
+from sk_dim._inputs._rows import Rows
+from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
+from sk_dim._training._model import prepare, resume, rows_like
+from sk_dim._training._net import InfomaxNet
+from sk_dim._training._schedule import auto_epochs
 from sk_dim._validation import check_layer, warn
+from sk_dim.encoders._contract import Features
 from sk_dim.objective import Objective
 
 N_CANDIDATES = 256

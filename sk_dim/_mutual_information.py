@@ -10,18 +10,24 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sk_dim._columns import Reader, Variable, check_discrete
 from sk_dim._devices import available_device, choose_device
-from sk_dim._fold import TrainedCritic, draw_folds, draw_stop, n_judged, one_thread
-from sk_dim._pair_critic import PAIR_CRITICS
-from sk_dim._read_outs import READ_OUTS, ReadOut
-from sk_dim._validation import check_choice, check_integer, check_name, warn
-from sk_dim._variables import (
+from sk_dim._information._columns import Reader, Variable, check_discrete
+from sk_dim._information._held_out import (
+    TrainedCritic,
+    draw_folds,
+    draw_stop,
+    n_judged,
+    one_thread,
+)
+from sk_dim._information._pair_critic import PAIR_CRITICS
+from sk_dim._information._read_outs import READ_OUTS, ReadOut
+from sk_dim._information._variables import (
     Preprocessor,
     continuous_columns,
     counted_information,
     group_copies,
 )
+from sk_dim._validation import check_choice, check_integer, check_name, warn
 
 FEW_ROWS = 50
 AT_THE_CAP = 0.85  # share of the cap from which on a value sits at it

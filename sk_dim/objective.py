@@ -23,8 +23,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sk_dim._features import Features
 from sk_dim.critics import CosineCritic, Critic
+from sk_dim.encoders._contract import Features
 from sk_dim.priors import PRIORS, AdversarialPrior
 
 __all__ = ["Objective"]

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._arrays import as_array, check_finite
+from sk_dim._inputs._arrays import as_array, check_finite
 
 pd = pytest.importorskip("pandas")
 
@@ -72,7 +72,7 @@ def refused(monkeypatch):
     def train(*_, **__):
         raise AssertionError("training began")
 
-    monkeypatch.setattr("sk_dim._net.InfomaxNet.train", train)
+    monkeypatch.setattr("sk_dim._training._net.InfomaxNet.train", train)
 
     def check(X, match, error=ValueError, **params):
         with pytest.raises(error, match=match) as caught:
@@ -157,7 +157,7 @@ def test_missing_values_of_frames_are_counted(refused):
 
 
 def test_rows_are_found_in_whatever_block_they_lie(monkeypatch):
-    monkeypatch.setattr("sk_dim._arrays.BLOCK_VALUES", 30)  # three rows
+    monkeypatch.setattr("sk_dim._inputs._arrays.BLOCK_VALUES", 30)  # three rows
     X = np.zeros((20, 10), dtype=np.float32)
     check_finite(X)
     X[[5, 6, 17], 4] = np.nan

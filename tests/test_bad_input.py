@@ -42,7 +42,7 @@ def _no_training(monkeypatch):
     def train(*_, **__):
         raise AssertionError("training began")
 
-    monkeypatch.setattr("sk_dim._net.InfomaxNet.train", train)
+    monkeypatch.setattr("sk_dim._training._net.InfomaxNet.train", train)
 
 
 def refused(match, error=ValueError, X=X, **params):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_dim._batches import (
+from sk_dim._inputs._batches import (
     HoldOut,
     RowSubset,
     SliceLoader,

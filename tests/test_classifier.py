@@ -17,8 +17,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.utils.estimator_checks import check_estimator
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
-from sk_dim._fine_tuning import FineTuner
 from sk_dim._labels import hold_out
+from sk_dim._training._fine_tuning import FineTuner
 from sk_dim.encoders import ConvEncoder
 
 

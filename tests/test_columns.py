@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sk_dim._columns import Reader, check_discrete
+from sk_dim._information._columns import Reader, check_discrete
 
 N = 300
 CODES = np.random.default_rng(0).integers(0, 10, N)

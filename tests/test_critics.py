@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sk_dim import critics
-from sk_dim._batches import SliceLoader
+from sk_dim._inputs._batches import SliceLoader
 from sk_dim.bounds import ROW_MEANS, infonce
 from sk_dim.critics import CRITICS, ConcatCritic, DotCritic, bound_in_blocks
 

@@ -16,8 +16,8 @@ import torch
 from sklearn.base import clone
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._model import Model
-from sk_dim._saving import checksum
+from sk_dim._training._model import Model
+from sk_dim._training._saving import checksum
 from sk_dim.critics import DotCritic
 from sk_dim.encoders import ConvEncoder, Features, PatchEncoder
 
@@ -148,7 +148,7 @@ def test_two_rows_are_enough():
 
 
 def test_epochs_of_auto_fall_with_the_rows():
-    from sk_dim._schedule import auto_epochs
+    from sk_dim._training._schedule import auto_epochs
 
     epochs = [auto_epochs(n) for n in (10, 1000, 10_000, 100_000, 10_000_000)]
     assert epochs == sorted(epochs, reverse=True)
@@ -185,7 +185,7 @@ def test_the_dtype_of_the_same_values_does_not_matter(dtype, digits):
 
 
 def test_uint8_stays_uint8_until_it_is_on_the_device(digits, monkeypatch):
-    from sk_dim._inputs import Scaling
+    from sk_dim._inputs._scaling import Scaling
 
     seen = set()
     original = Scaling.__call__
@@ -297,7 +297,7 @@ def test_features_do_not_depend_on_batch_size_or_order(fitted, digits, monkeypat
     Z = fitted.transform(X)
     order = np.random.default_rng(0).permutation(len(X))
     np.testing.assert_allclose(fitted.transform(X[order]), Z[order], atol=1e-4)
-    monkeypatch.setattr("sk_dim._model.ENCODED_AT_ONCE", 7)
+    monkeypatch.setattr("sk_dim._training._model.ENCODED_AT_ONCE", 7)
     np.testing.assert_allclose(fitted.transform(X), Z, atol=1e-4)
     np.testing.assert_allclose(fitted.transform(X[:1]), Z[:1], atol=1e-4)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._design import Design
-from sk_dim._formats import InputFormat
+from sk_dim._inputs._formats import InputFormat
+from sk_dim._training._design import Design
 from sk_dim.augmentations import AUGMENTATIONS, Compose, crop, noise
 from sk_dim.critics import DotCritic
 from sk_dim.encoders import ENCODERS, ConvEncoder, Encoder, Features, PatchEncoder
@@ -122,7 +122,7 @@ def test_nothing_is_compiled_before_the_training(encoder, monkeypatch):
         self._compiled_call_impl = call
 
     monkeypatch.setattr(torch.nn.Module, "compile", compile_)
-    monkeypatch.setattr("sk_dim._net.InfomaxNet.train", lambda *a, **k: False)
+    monkeypatch.setattr("sk_dim._training._net.InfomaxNet.train", lambda *a, **k: False)
     model = DeepInfomaxTransformer(
         8, encoder=functools.partial(encoder, compile_mode="default")
     )
@@ -134,7 +134,7 @@ def test_nothing_is_compiled_before_the_training(encoder, monkeypatch):
 
 @pytest.mark.parametrize("n_components", [5000, 20_000])
 def test_a_count_of_parameters_is_that_of_the_built_encoder(n_components, monkeypatch):
-    monkeypatch.setattr("sk_dim._design.MAX_PARAMETERS", 10**7)
+    monkeypatch.setattr("sk_dim._training._design.MAX_PARAMETERS", 10**7)
     with pytest.raises(ValueError, match=r"can have up to \d+ with") as caught:
         design(TABLE, n_components=n_components)
     largest = int(str(caught.value).rpartition("up to ")[2].split()[0])

@@ -16,7 +16,7 @@ MODULES = [
     "sk_dim.augmentations",
     "sk_dim.datasets",
     "sk_dim.evaluation",
-    "sk_dim.patches",
+    "sk_dim.encoders",
     "sk_dim.plotting",
 ]
 # Checks left out, each with its reason.

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sk_dim._features import trait
 from sk_dim.encoders import (
     ENCODERS,
     ConvEncoder,
@@ -15,6 +14,7 @@ from sk_dim.encoders import (
     MLPEncoder,
     PatchEncoder,
 )
+from sk_dim.encoders._contract import trait
 
 
 def n_parameters(module):

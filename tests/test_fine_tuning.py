@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer, _interrupts
-from sk_dim._batches import endless_batches
-from sk_dim._fine_tuning import FineTuner
-from sk_dim._head import Head
-from sk_dim._model import rows_like
-from sk_dim._pseudo_labels import RETENTION, RETENTION_OF_MEAN, Targets, erase_box
-from sk_dim._recipe import Recipe
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim._inputs._batches import endless_batches
+from sk_dim._training import _interrupts
+from sk_dim._training._fine_tuning import FineTuner
+from sk_dim._training._head import Head
+from sk_dim._training._model import rows_like
+from sk_dim._training._pseudo_labels import (
+    RETENTION,
+    RETENTION_OF_MEAN,
+    Targets,
+    erase_box,
+)
+from sk_dim._training._recipe import Recipe
 
 RECIPE = Recipe(
     n_steps=2,
@@ -203,7 +209,7 @@ def test_with_one_view_nothing_is_learnt_from_itself(digits):
 def test_nothing_is_erased_where_nothing_learns_from_it(
     learnt, digits, monkeypatch, n_labelled, weight
 ):
-    monkeypatch.setattr("sk_dim._fine_tuning.erase_box", pytest.fail)
+    monkeypatch.setattr("sk_dim._training._fine_tuning.erase_box", pytest.fail)
     images, y = digits
     class_ids = np.where(np.arange(300) < n_labelled, y, -1)
     recipe = dataclasses.replace(RECIPE, unlabelled_weight=weight)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._formats import read_format, warn_if_pixels, warn_if_series
+from sk_dim._inputs._formats import read_format, warn_if_pixels, warn_if_series
 
 
 def read(shape, input_type="auto", input_shape=None, data_format="auto"):

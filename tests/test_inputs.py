@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._batches import rows_that_fit
-from sk_dim._formats import InputFormat
-from sk_dim._inputs import ResidentRows, Rows, Scaling
+from sk_dim._inputs._batches import rows_that_fit
+from sk_dim._inputs._formats import InputFormat
+from sk_dim._inputs._rows import ResidentRows, Rows
+from sk_dim._inputs._scaling import Scaling
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from sk_dim._layers import ColumnConv, Residual, grid_means
+from sk_dim.encoders._layers import ColumnConv, Residual, grid_means
 
 
 @settings(max_examples=20)

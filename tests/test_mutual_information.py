@@ -16,11 +16,15 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sk_dim import MutualInformationEstimator, mutual_information
-from sk_dim._columns import Reader
-from sk_dim._fold import TrainedCritic, one_thread
-from sk_dim._pair_critic import PAIR_CRITICS, PairCritic
-from sk_dim._read_outs import READ_OUTS
-from sk_dim._variables import Preprocessor, counted_information, group_copies
+from sk_dim._information._columns import Reader
+from sk_dim._information._held_out import TrainedCritic, one_thread
+from sk_dim._information._pair_critic import PAIR_CRITICS, PairCritic
+from sk_dim._information._read_outs import READ_OUTS
+from sk_dim._information._variables import (
+    Preprocessor,
+    counted_information,
+    group_copies,
+)
 from sk_dim.datasets import (
     make_discrete_pairs,
     make_mixed_pairs,

@@ -14,9 +14,10 @@ import torch
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, EarlyStopping
 
-from sk_dim import DeepInfomaxTransformer, _interrupts
+from sk_dim import DeepInfomaxTransformer
 from sk_dim._devices import seeded
-from sk_dim._schedule import Schedule
+from sk_dim._training import _interrupts
+from sk_dim._training._schedule import Schedule
 from sk_dim.encoders import ConvEncoder
 from sk_dim.evaluation import ProbingCallback
 
@@ -264,7 +265,7 @@ def test_a_callback_may_load_copy_and_fit_while_a_net_is_trained(encoder, digits
 def test_a_deep_copy_builds_nothing_and_goes_its_own_way(digits, monkeypatch):
     X = digits[0]
     estimator = DeepInfomaxTransformer(8, random_state=0).partial_fit(X)
-    monkeypatch.setattr("sk_dim._design.Design.build", None)
+    monkeypatch.setattr("sk_dim._training._design.Design.build", None)
     copied = copy.deepcopy(estimator)
     before = estimator.transform(X)
     estimator.partial_fit(X)

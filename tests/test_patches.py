@@ -2,7 +2,8 @@ import pytest
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
-from sk_dim.patches import FLOOR, THRESHOLD, PatchFilters
+from sk_dim.encoders import PatchFilters
+from sk_dim.encoders._patch_filters import FLOOR, THRESHOLD
 
 
 def test_responses_are_those_of_single_patches():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sk_dim._read_outs import READ_OUTS, _Mine
+from sk_dim._information._read_outs import READ_OUTS, _Mine
 from sk_dim.bounds import donsker_varadhan, infonce, nwj, smile, split_scores
 
 

@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import probe
-from sk_dim._inputs import Rows
+from sk_dim._inputs._rows import Rows
 from sk_dim.encoders import PatchEncoder
 
 

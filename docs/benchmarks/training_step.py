@@ -19,8 +19,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._batches import SliceLoader
-from sk_dim._inputs import Rows
+from sk_dim._inputs._batches import SliceLoader
+from sk_dim._inputs._rows import Rows
 
 
 def peak(precision, n=2048, n_rounds=7):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._model import ENCODED_AT_ONCE
+from sk_dim._training._model import ENCODED_AT_ONCE
 
 
 def bare(dim, X):

@@ -1,152 +1,18 @@
-"""From the array a user has to float32 batches with channels first.
+"""Scaling to mean 0 and variance 1, by what was learnt in fit."""
 
-:class:`Rows` takes batches out of X as it is (no copy of the whole, whatever its dtype
-and layout), and :class:`Scaling` brings them to mean 0 and variance 1 by what it learnt
-in ``fit``.
-"""
-
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from sk_dim._arrays import as_array, check_numbers
-from sk_dim._formats import InputFormat, read_format, warn_if_pixels, warn_if_series
+from sk_dim._inputs._rows import BLOCK_VALUES, Rows
 from sk_dim._validation import warn
 
-BLOCK_VALUES = 2**21  # values that statistics are summed over at a time
-SAMPLE_VALUES = 2**23  # values that a first layer is learnt from
 MAX_SCALED = 1e15  # standard deviations, whose square float32 still holds
 SMALL_SPREAD = 1e-6  # of the spread, of what is nothing beside a fill value
 RARE = 0.01  # share of values that are a handful
 HUGE = 1e15  # a value that more than a handful can have only if it fills gaps
-MAX_SAMPLE_VALUES = 2**26  # of the 64 samples that are drawn even if they are large
-
-
-def check_rows(
-    estimator: BaseEstimator, X: Any, fmt: InputFormat | None, n_min: int
-) -> np.ndarray:
-    """Check X as scikit-learn does, against `fmt` unless this is the first fit.
-
-    Raises
-    ------
-    ValueError or TypeError
-        For what is no array, empty, not finite, not real, masked, sparse, of too few
-        rows, or of another shape than `fmt`.
-    """
-    X = check_numbers(estimator, as_array(X), n_min, is_first=fmt is None)
-    if fmt is not None and X.ndim > 2:
-        fmt.check(X.shape)
-    return X
-
-
-def read_rows(estimator: BaseEstimator, X: Any) -> "Rows":
-    """Check X in a first fit, and decide what its samples are."""
-    array = check_rows(estimator, X, None, n_min=2)
-    input_type = estimator.input_type
-    fmt = read_format(
-        array.shape, input_type, estimator.input_shape, estimator.data_format
-    )
-    if fmt.kind == "table" and input_type == "auto":
-        warn_if_pixels(array)
-    if array.ndim == 3 and input_type == "auto" and estimator.input_shape is None:
-        warn_if_series(array)
-    estimator.n_features_in_ = fmt.n_features
-    return Rows(array, fmt)
-
-
-class Rows:
-    """The rows of an array as samples, taken a batch at a time.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, *layout) or (n, n_features)
-        Any real dtype; a memory map is read batch by batch.
-    fmt : InputFormat
-        What the rows are.
-    """
-
-    device = torch.device("cpu")
-
-    def __init__(self, X: np.ndarray, fmt: InputFormat) -> None:
-        self.X = X
-        self.fmt = fmt
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-    def take(self, rows: Tensor | slice) -> Tensor:
-        """Return the samples of `rows`, channels first, as uint8, float32 or float64.
-
-        Dtypes that float32 holds exactly become float32, all wider ones float64;
-        uint8 stays, so that a batch travels to the device at a byte a value.
-        """
-        if isinstance(rows, slice):
-            # Not a view of X, which torch must not be able to change.
-            batch = np.array(self.X[rows])
-        else:
-            # Read from front to back, as a memory map is read fast.
-            order = rows.argsort()
-            batch = np.empty((len(rows), *self.X.shape[1:]), self.X.dtype)
-            batch[order.numpy()] = self.X[rows[order].numpy()]
-        if batch.dtype.kind == "b":
-            batch = batch.view(np.uint8)
-        elif batch.dtype not in (np.uint8, np.float32):
-            is_narrow = np.can_cast(batch.dtype, np.float32)
-            batch = batch.astype(np.float32 if is_narrow else np.float64)
-        return self.fmt.to_channels_first(torch.from_numpy(batch))
-
-    def draw(self, seed: int) -> Tensor:
-        """Draw up to 2,000 samples, fewer where they are large."""
-        n_values = self.fmt.n_features
-        n_most = max(64, min(2000, SAMPLE_VALUES // n_values))
-        n_most = max(2, min(n_most, MAX_SAMPLE_VALUES // n_values))
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randperm(len(self), generator=generator)[:n_most]
-        return self.take(drawn.sort().values)
-
-    def to(self, device: torch.device) -> "Rows | ResidentRows":
-        """Return rows that lie on the device where they fit, else these."""
-        if device.type != "cuda" or not self._fits(device):
-            return self
-        return ResidentRows(self, device)
-
-    def _fits(self, device: torch.device) -> bool:
-        """Whether all rows take no more than a quarter of the memory that is free."""
-        one = self.take(slice(0, 1))
-        n_bytes = len(self) * one.numel() * one.element_size()
-        return n_bytes <= torch.cuda.mem_get_info(device)[0] / 4
-
-
-class ResidentRows:
-    """All rows on a device, from where batches are taken without the CPU.
-
-    Parameters
-    ----------
-    rows : Rows
-        Copied to the device in blocks, uint8 as such.
-    device : torch.device
-        Where to.
-    """
-
-    def __init__(self, rows: Rows, device: torch.device) -> None:
-        self.device = device
-        block = max(1, BLOCK_VALUES // rows.fmt.n_features)
-        first = rows.take(slice(0, 1))
-        self.samples = first.new_empty((len(rows), *first.shape[1:]), device=device)
-        for start in range(0, len(rows), block):
-            part = slice(start, start + block)
-            self.samples[part] = rows.take(part)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def take(self, rows: Tensor | slice) -> Tensor:
-        """Return the samples of `rows` as a new tensor on the device."""
-        samples = self.samples[rows]
-        return samples.clone() if isinstance(rows, slice) else samples
 
 
 class Scaling:

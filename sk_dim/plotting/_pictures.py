@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from sk_dim._formats import InputFormat
+from sk_dim._inputs._formats import InputFormat
 
 MAX_PICTURES = 16  # side by side
 

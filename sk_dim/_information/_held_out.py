@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sk_dim._columns import Variable
 from sk_dim._devices import seeded
-from sk_dim._read_outs import ReadOut
-from sk_dim._schedule import Schedule
+from sk_dim._information._columns import Variable
+from sk_dim._information._read_outs import ReadOut
+from sk_dim._information._variables import Preprocessor
+from sk_dim._training._schedule import Schedule
 from sk_dim._validation import warn
-from sk_dim._variables import Preprocessor
 
 N_PARTS = 5  # of the rows, in equal numbers
 MAX_PART = 10_000  # rows of a part, above which there are more parts

@@ -1,40 +1,10 @@
-"""Generated data whose answer is known.
-
-Images and series whose label is one known factor, with all other factors random. A
-linear model on the features then shows which factors a view makes an encoder forget.
-Pairs of variables whose mutual information has a closed form show how good estimates
-of it are.
-"""
+"""Images and series with a label that is one known factor."""
 
 import colorsys
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-
-from sk_dim._pairs import (
-    WARPS,
-    Pairs,
-    make_discrete_pairs,
-    make_mixed_pairs,
-    make_normal_pairs,
-    make_student_pairs,
-    make_uniform_pairs,
-)
-
-__all__ = [
-    "IMAGE_FACTORS",
-    "SERIES_FACTORS",
-    "WARPS",
-    "Pairs",
-    "make_discrete_pairs",
-    "make_images",
-    "make_mixed_pairs",
-    "make_normal_pairs",
-    "make_series",
-    "make_student_pairs",
-    "make_uniform_pairs",
-]
 
 IMAGE_FACTORS = ("hue", "orientation", "position", "size", "defect")
 SERIES_FACTORS = ("amplitude", "direction", "phase")

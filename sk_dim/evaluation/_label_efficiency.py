@@ -16,10 +16,10 @@ from sklearn.utils import (
 from sklearn.utils.validation import _num_samples
 
 from sk_dim._labels import UNLABELLED
-from sk_dim._probes import fit_probe, represent, take_rows
-from sk_dim._targets import kind_of_target, read_target
-from sk_dim._utility import Utility, utility
 from sk_dim._validation import check_integer
+from sk_dim.evaluation._probes import fit_probe, represent, take_rows
+from sk_dim.evaluation._targets import kind_of_target, read_target
+from sk_dim.evaluation._utility import Utility, utility
 
 
 @dataclass(frozen=True)

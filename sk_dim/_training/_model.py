@@ -10,15 +10,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from sk_dim._batches import SliceLoader, count_held_out, rows_that_fit
-from sk_dim._callbacks import copy_callbacks
-from sk_dim._design import Design, check_augment
 from sk_dim._devices import available_device, choose_device, choose_precision
-from sk_dim._features import Features, trait
-from sk_dim._formats import InputFormat
-from sk_dim._inputs import Rows, Scaling, check_rows, read_rows
-from sk_dim._net import InfomaxNet
-from sk_dim._saving import (
+from sk_dim._inputs._batches import SliceLoader, count_held_out, rows_that_fit
+from sk_dim._inputs._formats import InputFormat
+from sk_dim._inputs._rows import Rows, check_rows, read_rows
+from sk_dim._inputs._scaling import Scaling
+from sk_dim._training._callbacks import copy_callbacks
+from sk_dim._training._design import Design, check_augment
+from sk_dim._training._net import InfomaxNet
+from sk_dim._training._saving import (
     checksum,
     copy_net,
     load_objective,
@@ -29,6 +29,7 @@ from sk_dim._saving import (
 )
 from sk_dim._validation import check_integer, check_layer, check_real, warn
 from sk_dim._version import __version__
+from sk_dim.encoders._contract import Features, trait
 from sk_dim.objective import Objective
 
 ENCODED_AT_ONCE = 512  # samples, fewer where they are large

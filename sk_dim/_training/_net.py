@@ -16,13 +16,19 @@ from skorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sk_dim import _interrupts
-from sk_dim._batches import HoldOut, SliceLoader, Source, count_held_out, n_batches
-from sk_dim._callbacks import OURS, StopAtTimeLimit
 from sk_dim._devices import exact_float32, reduced_precision, seeded
-from sk_dim._features import Features, trait
-from sk_dim._inputs import Scaling
-from sk_dim._schedule import Schedule
+from sk_dim._inputs._batches import (
+    HoldOut,
+    SliceLoader,
+    Source,
+    count_held_out,
+    n_batches,
+)
+from sk_dim._inputs._scaling import Scaling
+from sk_dim._training import _interrupts
+from sk_dim._training._callbacks import OURS, StopAtTimeLimit
+from sk_dim._training._schedule import Schedule
+from sk_dim.encoders._contract import Features, trait
 from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3

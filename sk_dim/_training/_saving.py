@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_dim._net import InfomaxNet
+from sk_dim._training._net import InfomaxNet
 from sk_dim.objective import Objective
 
 

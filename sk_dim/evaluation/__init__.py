@@ -11,12 +11,12 @@ tell about the samples. More of the last three is not better: only the functions
 use labels measure what a representation is worth.
 """
 
-from sk_dim._dependence import encoded_information, neural_dependency_measure
-from sk_dim._diagnosis import Diagnosis, diagnose
-from sk_dim._label_efficiency import LabelEfficiency, label_efficiency
-from sk_dim._probes import effective_rank, linear_probe
-from sk_dim._probing import ProbingCallback
-from sk_dim._utility import Utility, utility
+from sk_dim.evaluation._callback import ProbingCallback
+from sk_dim.evaluation._dependence import encoded_information, neural_dependency_measure
+from sk_dim.evaluation._diagnosis import Diagnosis, diagnose
+from sk_dim.evaluation._label_efficiency import LabelEfficiency, label_efficiency
+from sk_dim.evaluation._probes import effective_rank, linear_probe
+from sk_dim.evaluation._utility import Utility, utility
 
 __all__ = [
     "Diagnosis",

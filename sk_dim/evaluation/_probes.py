@@ -19,8 +19,8 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
-from sk_dim._targets import kind_of_target, read_target
 from sk_dim._validation import check_name
+from sk_dim.evaluation._targets import kind_of_target, read_target
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # of regularisation, its inverse C
 SCORINGS = {"classes": "accuracy", "labels": "f1_micro", "numbers": "r2"}

@@ -14,9 +14,10 @@ from sklearn.metrics import mutual_info_score
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
 from torch import Tensor
 
-from sk_dim._columns import Variable, is_whole
-from sk_dim._formats import read_format
-from sk_dim._inputs import Rows, Scaling
+from sk_dim._information._columns import Variable, is_whole
+from sk_dim._inputs._formats import read_format
+from sk_dim._inputs._rows import Rows
+from sk_dim._inputs._scaling import Scaling
 
 MAX_NAMES = 256  # of a column, above which the less frequent ones count as one
 N_QUANTILES = 1000

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sk_dim._batches import RowSubset, SliceLoader, Source, endless_batches
 from sk_dim._devices import reduced_precision
-from sk_dim._features import Features
-from sk_dim._head import Head, guess_frequencies
-from sk_dim._interrupts import is_second_interrupt
-from sk_dim._net import InfomaxNet
-from sk_dim._pseudo_labels import Targets, erase_box
-from sk_dim._recipe import Recipe
-from sk_dim._schedule import Schedule
+from sk_dim._inputs._batches import RowSubset, SliceLoader, Source, endless_batches
+from sk_dim._training._head import Head, guess_frequencies
+from sk_dim._training._interrupts import is_second_interrupt
+from sk_dim._training._net import InfomaxNet
+from sk_dim._training._pseudo_labels import Targets, erase_box
+from sk_dim._training._recipe import Recipe
+from sk_dim._training._schedule import Schedule
 from sk_dim._validation import warn
+from sk_dim.encoders._contract import Features
 
 N_CHECKS = 20  # rows of the history, and early-stopping checks, of a full run
 N_STANDARD = 1000  # samples that the features are standardised by in the end

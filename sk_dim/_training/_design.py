@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from sk_dim._devices import seeded
-from sk_dim._features import Features, plural, trait, why_not
-from sk_dim._formats import InputFormat
-from sk_dim._inputs import Scaling
-from sk_dim._net import InfomaxNet
+from sk_dim._inputs._formats import InputFormat
+from sk_dim._inputs._scaling import Scaling
+from sk_dim._training._net import InfomaxNet
 from sk_dim._validation import check_choice, check_integer, check_name, check_weights
 from sk_dim.augmentations import (
     AUGMENTATIONS,
@@ -27,6 +26,7 @@ from sk_dim.augmentations import (
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS
+from sk_dim.encoders._contract import Features, plural, trait, why_not
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
 

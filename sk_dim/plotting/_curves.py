@@ -1,10 +1,4 @@
-"""Pictures of what was learnt, in the manner of scikit-learn's displays.
-
-Each display is made by a class method from an estimator or from results, draws itself
-when `plot` is called, and keeps the figure and axes under ``figure_`` and ``ax_`` (or
-``axes_``) and what it drew in attributes, for a picture of your own. matplotlib is
-needed (``pip install "sk_dim[plot]"``).
-"""
+"""Displays of a training, of label efficiency and of features."""
 
 import numbers
 from typing import Any, Self
@@ -13,24 +7,9 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 
-from sk_dim._pictures import (
-    LocalScoreDisplay,
-    NeighborsDisplay,
-    find_transformer,
-    pyplot,
-    scaled_features,
-)
-from sk_dim._targets import as_target, find_labelled, is_missing
+from sk_dim.evaluation._targets import as_target, find_labelled, is_missing
+from sk_dim.plotting._pictures import find_transformer, pyplot, scaled_features
 
-__all__ = [
-    "FeaturesDisplay",
-    "LabelEfficiencyDisplay",
-    "LocalScoreDisplay",
-    "NeighborsDisplay",
-    "TrainingDisplay",
-]
-
-# Terms in a history, by what is counted: of the objective, and of a fine-tuning.
 TERMS = {
     "epoch": ("local", "global", "prior"),
     "step": ("supervised", "unlabelled", "infomax"),

@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sk_dim._model import rows_like
-from sk_dim._probes import effective_rank, take_rows
+from sk_dim._training._model import rows_like
+from sk_dim.evaluation._probes import effective_rank, take_rows
 
 CAP = math.log(256)  # of score, in nats
 LEAST_GAIN = 0.1  # nats that a bound rises by where anything is learnt

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _num_samples
 
-from sk_dim._probes import linear_probe
 from sk_dim._validation import check_integer
+from sk_dim.evaluation._probes import linear_probe
 
 
 class ProbingCallback:

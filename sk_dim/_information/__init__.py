@@ -1,0 +1,1 @@
+"""Mutual information: variables, critics of pairs, and what is read out of scores."""

@@ -1,0 +1,1 @@
+"""From the parameters of an estimator to a trained model."""

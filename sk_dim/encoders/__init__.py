@@ -1,0 +1,36 @@
+"""Encoders: from a batch of samples to local and global features.
+
+The forward of an encoder takes a scaled float32 batch ``(n, *input_shape)`` and returns
+:class:`Features`. Shapes are derived, never typed in: images of any height, width and
+number of channels, series of any length, tables of any number of columns.
+
+The base class :class:`Encoder` says what else an encoder may have, such as the kinds of
+samples it takes and a first layer that is learnt before training. A plain
+``torch.nn.Module`` has its defaults.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from sk_dim.encoders._contract import Encoder, Features
+from sk_dim.encoders._conv import ConvEncoder
+from sk_dim.encoders._mlp import MLPEncoder
+from sk_dim.encoders._patch import PatchEncoder
+from sk_dim.encoders._patch_filters import PatchFilters
+
+__all__ = [
+    "ENCODERS",
+    "ConvEncoder",
+    "Encoder",
+    "Features",
+    "MLPEncoder",
+    "PatchEncoder",
+    "PatchFilters",
+]
+
+ENCODERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
+    "conv": ConvEncoder,
+    "mlp": MLPEncoder,
+    "patch": PatchEncoder,
+}
