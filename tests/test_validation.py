@@ -28,7 +28,7 @@ def fit_in_a_pipeline(X):
 
 
 def estimate(X):
-    return mutual_information(X, X)
+    return mutual_information(np.zeros(len(X)), X)
 
 
 @pytest.mark.parametrize("X", [np.zeros((60, 5)), PIXELS], ids=["constant", "pixels"])
