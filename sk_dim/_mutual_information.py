@@ -123,8 +123,9 @@ class MutualInformationEstimator(BaseEstimator):
     of it. No lower bound from n rows that assumes nothing of the distribution can be
     sure of more than log n.
 
-    *No critic*. A critic that is no better than none on the rows that stop its training
-    counts as none, which tells 0 nats. A mean below 0 is set to 0, with a warning.
+    *No critic*. A critic that is worse than none on the rows that stop its training, by
+    more than a standard error, counts as none, which tells 0 nats. A mean below 0 is
+    set to 0, with a warning.
     So where variables are independent, the mean over many samples is a little above 0,
     by less than a standard error.
 

@@ -94,8 +94,8 @@ def n_judged(folds: np.ndarray) -> int:
 class TrainedCritic:
     """A critic, and how it was shown its rows.
 
-    It is none at first, and stays none if training made it no better on rows that it
-    did not learn from: all pairs then score alike, and tell nothing.
+    It is none at first, and stays none if it is worse than none, by more than a
+    standard error, on rows that it did not learn from: all pairs then score alike.
 
     Parameters
     ----------
@@ -164,7 +164,8 @@ class TrainedCritic:
                 break
             if training.n_worse >= PATIENCE:
                 break
-        self.is_none = not training.best > 0  # nats, which no critic at all tells
+        # No critic at all tells 0 nats. Few rows to stop by tell that only roughly.
+        self.is_none = not training.best > -training.error
         if not self.is_none:
             self.critic.load_state_dict(training.kept)
         return history
@@ -281,6 +282,7 @@ class _Training:
         self.batches: list[Tensor] = []
         self.n_done = 0
         self.best = -math.inf
+        self.error = 0.0  # standard error of the best
         self.kept: dict[str, Tensor] = {}
         self.n_worse = 0  # checks since the best
 
@@ -311,6 +313,7 @@ class _Training:
         self.n_worse += 1
         if value > self.best:
             self.best, self.kept = value, copy.deepcopy(critic.state_dict())
+            self.error = float(shares.std(correction=0) / math.sqrt(len(shares)))
             self.n_worse = 0
         return value
 

@@ -181,7 +181,7 @@ def build_critic(
     ):
         n_inputs = x_shape[0], y_shape[0]
     sides = _side(x_shape), _side(y_shape)
-    n_joint = N_JOINT * is_joint
+    n_joint = N_JOINT if is_joint else 0
     if _has_few_columns(x_shape) and _has_few_columns(y_shape):
         n_joint *= 2
     return PairCritic(*sides, N_UNITS, n_inputs, n_joint=n_joint)
