@@ -139,8 +139,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     Ctrl-C ends the stage that is running, with a warning, and keeps the model. After
     pretraining comes the fine-tuning. What is kept of the fine-tuning is the model of
     its last step, or with `early_stopping` that of the best check, if there was one. A
-    second Ctrl-C within two seconds is raised, and leaves the classifier unfitted, as
-    one does while logistic regression is fitted (``fine_tune="head"``).
+    second Ctrl-C within two seconds is raised, as is one while logistic regression is
+    fitted (``fine_tune="head"``); the classifier is then as it was before the call.
 
     Pseudo-labels can confirm the errors of the model. Where most of them would be
     wrong, or classes are not as frequent as among the labels, ``unlabelled_weight=0``

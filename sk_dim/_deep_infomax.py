@@ -59,9 +59,10 @@ class DeepInfomaxTransformer(
         Shape of a sample if X holds flattened rows: ``(H, W)``, ``(C, H, W)`` or
         ``(H, W, C)`` for images, ``(C, L)`` for series.
     data_format : {"auto", "channels_first", "channels_last"}, default="auto"
-        Which axis holds the channels. "auto" takes the first or the last axis if only
-        one of them has size 1 to 4, and asks otherwise; of a series it takes the first
-        axis unless that is the longer one.
+        Which axis holds the channels. "auto" takes the first or the last axis of an
+        image if only one of them has size 1 to 4, and asks otherwise. It reads series
+        as (channels, length), unless that makes more channels than values in each: then
+        as (length, channels) if only the last axis has size 1 to 4, else it asks.
     encoder : {"auto", "patch", "conv", "mlp"} or callable, default="auto"
         "patch" learns its first layer by clustering patches of the samples, "conv" is
         a convolutional net like the paper's, "mlp" is for tables. "auto" takes "patch"

@@ -331,19 +331,19 @@ class ConcatCritic(Critic):
 
 
 class CosineCritic(Critic):
-    r"""Cosine of the global features of two views, behind a head if they need one.
+    r"""Cosine of the global features of two views, behind a projection head if needed.
 
-    What a head throws away is kept in the features before it. Features that come
-    straight from maps need it; those behind a trained linear layer have it in that.
+    The head may discard what the two views do not share; the features before it keep
+    that. Encoders that end in a trained linear layer need no head.
 
     Parameters
     ----------
     n_components : int
         Size d of the global features.
     has_head : bool, default=False
-        Whether to compare them behind a net with one hidden layer.
+        Whether to compare the features behind a head with one hidden layer.
     n_hidden : int, default=512
-        Units of that layer.
+        Units of the hidden layer of the head.
     n_units : int, default=128
         Dimensions of the space that the head maps to.
     temperature : float, default=0.5

@@ -3,6 +3,12 @@
 import os
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # or scikit-learn skips its array-API check
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    # Workers share the cores: threads that wait for one another slow all of them down.
+    n_workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    n_threads = max(1, (os.cpu_count() or 1) // n_workers)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, str(n_threads))
 
 import matplotlib as mpl
 import pytest

@@ -121,7 +121,7 @@ class Encoder(nn.Module):
 
         Parameters
         ----------
-        batch : Tensor of shape (n, *input_shape)
+        batch : Tensor of shape ``(n, *input_shape)``
             Some of the training samples, scaled.
         seed : int
             Seeds what is drawn.

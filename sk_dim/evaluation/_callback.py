@@ -21,8 +21,8 @@ class ProbingCallback:
     X : array-like of shape (n_samples, ...)
         Samples that the estimator takes.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Classes, a 0-1 indicator of several labels a row, or numbers. Rows of class -1
-        are unlabelled and left out, as in :func:`linear_probe`.
+        Classes, a 0-1 indicator of several labels a row, or numbers. Unlabelled rows
+        are left out, as in :func:`linear_probe`.
     every : int, default=5
         Epochs from probe to probe. The first probe is after this many epochs.
     kind : {"linear", "svm", "knn", "mlp"}, default="knn"

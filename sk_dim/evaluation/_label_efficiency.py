@@ -110,8 +110,9 @@ def label_efficiency(
     X : array-like of shape (n_samples, ...)
         Rows to draw labelled ones from.
     y : array-like of shape (n_samples,)
-        Their classes. Rows of class -1 are unlabelled: they are never drawn, and left
-        out of `y_test`; if there is only one other class, -1 is a class like the other.
+        Their classes. Rows of NaN, None or class -1 are unlabelled: they are never
+        drawn, and left out of `y_test`; if there is only one other class, -1 is a class
+        like the other.
     budgets : sequence of int
         How many labels there are, in all.
     X_test, y_test : array-like
@@ -141,8 +142,8 @@ def label_efficiency(
     ------
     ValueError or TypeError
         If a budget exceeds the labelled rows or leaves out a class, lengths differ, `y`
-        holds no classes or missing values, a model is neither classifier nor
-        transformer, or `semi_supervised` names none of the classifiers.
+        holds no classes, a model is neither classifier nor transformer, or
+        `semi_supervised` names none of the classifiers.
 
     See Also
     --------

@@ -150,9 +150,9 @@ def linear_probe(
     X : array-like of shape (n_samples, ...) or dict of them
         Samples that `model` takes; without a model features, or a dict of layers.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Classes, a 0-1 indicator of several labels a row, or numbers. Rows of class -1
-        are unlabelled and left out, here and in `y_test`; if there is only one other
-        class, -1 is a class like the other.
+        Classes, a 0-1 indicator of several labels a row, or numbers. Rows of NaN, None
+        or class -1 are unlabelled and left out, here and in `y_test`; if there is only
+        one other class, -1 is a class like the other.
     X_test, y_test : array-like, default=None
         Samples to score on. Without them, `X` is cross-validated.
     kind : {"linear", "svm", "knn", "mlp"}, default="linear"
@@ -177,7 +177,7 @@ def linear_probe(
     ------
     ValueError or TypeError
         If `model` is no transformer, lengths differ, `y` is of no kind that a probe
-        takes or holds missing values, or only one of `X_test` and `y_test` is given.
+        takes or has rows of which some outputs are missing, or only one of `X_test` and `y_test` is given.
 
     See Also
     --------
