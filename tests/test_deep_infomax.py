@@ -379,10 +379,11 @@ def test_global_generators_are_untouched_and_do_not_matter(encoder, digits):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.filterwarnings("ignore:precision='bfloat16' is emulated")
 def test_fits_in_threads_do_not_disturb_each_other(precision, digits):
-    X = digits[0][:80]
+    X = digits[0][:60]
+    params = {"precision": precision, "batch_size": 16, "n_components": 8}
 
     def fit():
-        return state(quick(precision=precision, batch_size=16, max_iter=4).fit(X))
+        return state(quick(**params).fit(X))
 
     alone = fit()
     together = joblib.Parallel(n_jobs=3, backend="threading")(

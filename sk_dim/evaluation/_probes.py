@@ -177,7 +177,8 @@ def linear_probe(
     ------
     ValueError or TypeError
         If `model` is no transformer, lengths differ, `y` is of no kind that a probe
-        takes or has rows of which some outputs are missing, or only one of `X_test` and `y_test` is given.
+        takes or has rows of which some outputs are missing, or only one of `X_test` and
+        `y_test` is given.
 
     See Also
     --------
