@@ -170,7 +170,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     >>> X, y = load_digits().images, load_digits().target
     >>> given = y[:600].copy()
     >>> given[50:] = -1
-    >>> recipe = DeepInfomaxTransformer(max_iter=3)
+    >>> recipe = DeepInfomaxTransformer(256, max_iter=3)
     >>> model = DeepInfomaxClassifier(recipe, n_steps=30, random_state=0)
     >>> model.fit(X[:600], given).score(X[600:], y[600:]) > 0.7
     True

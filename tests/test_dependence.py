@@ -17,6 +17,7 @@ def normal_columns(correlations, n=1500):
     return rng.multivariate_normal(np.zeros(len(correlations)), correlations, size=n)
 
 
+@pytest.mark.slow
 def test_the_dependency_of_normal_columns_has_a_closed_form():
     correlations = 0.6 * np.ones((4, 4)) + 0.4 * np.eye(4)
     truth = -0.5 * np.linalg.slogdet(correlations).logabsdet

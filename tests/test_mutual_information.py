@@ -49,7 +49,7 @@ X80 = np.random.default_rng(7).normal(size=(80, 2))
 # Truth
 
 
-@pytest.mark.parametrize("n_dims", [1, 3, 5])
+@pytest.mark.parametrize("n_dims", [1, pytest.param(3, marks=pytest.mark.slow), 5])
 @pytest.mark.parametrize("information", [0.3, 3.0])
 def test_normal_variables(n_dims, information):
     X, Y, _ = make_normal_pairs(
@@ -78,13 +78,14 @@ def test_uniform_noise():
     assert 0.75 * information < found < information + 0.05
 
 
+@pytest.mark.slow
 def test_dependence_without_correlation():
     X, Y, information = make_student_pairs(1500, random_state=0)
     found = mutual_information(X, Y, max_iter=15, random_state=0)
     assert abs(found - information) < 0.08
 
 
-@pytest.mark.parametrize("as_type", [int, str])
+@pytest.mark.parametrize("as_type", [int, pytest.param(str, marks=pytest.mark.slow)])
 def test_discrete_variables_whatever_their_names(as_type):
     table = [[0.3, 0.05, 0.05], [0.05, 0.2, 0.05], [0.05, 0.05, 0.2]]
     X, Y, information = make_discrete_pairs(1000, probabilities=table, random_state=0)
@@ -132,6 +133,7 @@ def test_the_mean_of_a_lower_bound_does_not_exceed_the_truth(bound):
     assert np.mean(values) < information + 2 * error
 
 
+@pytest.mark.slow
 def test_infonce_never_exceeds_the_logarithm_of_its_candidates():
     X = np.random.default_rng(0).normal(size=300)
     Y = X + 1e-6 * np.random.default_rng(1).normal(size=300)
@@ -327,8 +329,10 @@ CODES = np.random.default_rng(1).integers(0, 60, 600)
             pd.Series(LABELS).astype("Int64"), LABELS, math.log(10), id="Int64"
         ),
         pytest.param(CODES, CODES % 3, math.log(3), id="codes"),
-        pytest.param(0.1 * CODES, CODES % 3, math.log(3), id="fractions"),
-        pytest.param(CODES, CODES, math.log(60), id="itself"),
+        pytest.param(
+            0.1 * CODES, CODES % 3, math.log(3), id="fractions", marks=pytest.mark.slow
+        ),
+        pytest.param(CODES, CODES, math.log(60), id="itself", marks=pytest.mark.slow),
     ],
 )
 def test_repeated_rows_of_discrete_data(X, Y, truth):
@@ -381,6 +385,7 @@ def test_shares_of_rows_come_back_in_order():
 # Worse than none
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no dependence was found")
 @pytest.mark.parametrize("n", [60, 200])
 @pytest.mark.parametrize("bound", READ_OUTS)

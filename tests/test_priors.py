@@ -35,6 +35,7 @@ def test_with_the_sign_flipped_codes_move_away():
     assert codes.mean(dim=0).abs().min() > 3.5
 
 
+@pytest.mark.slow
 def test_squashed_codes_move_to_the_uniform_prior():
     squashed = torch.sigmoid(match(+1, uniform, torch.sigmoid))
     start = torch.sigmoid(torch.tensor(3.0))

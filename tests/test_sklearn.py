@@ -73,6 +73,7 @@ def test_columns_and_unions(rows):
     assert union.fit_transform(X).shape == (len(X), 64 + 64)
 
 
+@pytest.mark.slow
 def test_grid_search_in_processes(rows):
     X, y = rows
     pipeline = Pipeline(

@@ -22,12 +22,12 @@ def accuracy(Z, y, n_labels):
         (small_images, "hue", 20, 0.9),
         # Measured 0.89 to 0.93 where raw values have 0.52, which is chance.
         pytest.param(small_images, "orientation", 150, 0.75, marks=pytest.mark.slow),
-        (small_images, "position", 20, 0.85),
+        pytest.param(small_images, "position", 20, 0.85, marks=pytest.mark.slow),
         pytest.param(small_images, "size", 20, 0.45, marks=pytest.mark.slow),
         # Measured 0.86 to 0.91 where raw values have 0.72.
         pytest.param(small_images, "defect", 150, 0.78, marks=pytest.mark.slow),
         pytest.param(make_series, "amplitude", 20, 0.75, marks=pytest.mark.slow),
-        (make_series, "direction", 20, 0.9),
+        pytest.param(make_series, "direction", 20, 0.9, marks=pytest.mark.slow),
         pytest.param(make_series, "phase", 20, 0.9, marks=pytest.mark.slow),
     ],
 )
