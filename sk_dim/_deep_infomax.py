@@ -1,5 +1,6 @@
 """DeepInfomaxTransformer: learn features without labels, behind scikit-learn's API."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -54,7 +55,7 @@ class DeepInfomaxTransformer(
         What a sample is. "auto" reads X with two axes as a table (unless `input_shape`
         is given), with four axes as images, and with three axes as grey images if both
         sides are at least 8 and neither is more than 4 times the other. Series are
-        never guessed.
+        never guessed, but images that look like series draw a warning.
     input_shape : tuple of int, default=None
         Shape of a sample if X holds flattened rows: ``(H, W)``, ``(C, H, W)`` or
         ``(H, W, C)`` for images, ``(C, L)`` for series.
@@ -554,7 +555,8 @@ class DeepInfomaxTransformer(
         return tags
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        defaults = type(self)().get_params(deep=False)
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         lacking = [name for name in defaults if name not in state]
         if lacking:
             warn(

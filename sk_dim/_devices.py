@@ -9,6 +9,8 @@ import torch
 
 from sk_dim._validation import check_name, warn
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 # torch's global generator, which initialises weights, belongs to one thread at a time,
 # which may come back for it: a callback of a fit may build, load or copy another net.
 _GLOBAL_GENERATOR = threading.RLock()
@@ -97,7 +99,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def choose_precision(precision: Any, device: torch.device) -> str:
     """Return the precision to train in, warning where the hardware emulates it."""
-    check_name("precision", precision, ("auto", "float32", "bfloat16"))
+    check_name("precision", precision, PRECISIONS)
     if precision == "auto":
         return "bfloat16" if has_bfloat16(device) else "float32"
     if precision == "bfloat16" and not has_bfloat16(device):

@@ -190,8 +190,19 @@ class MutualInformationEstimator(BaseEstimator):
         ------
         ValueError or TypeError
             For parameters out of range, values that are missing or not finite, X and Y
-            of different length, and fewer than 4 rows.
+            of different length, and fewer than 4 rows. The estimator is then as it was
+            before the call.
         """
+        before = dict(vars(self))
+        try:
+            return self._fit(X, Y)
+        except BaseException:
+            # As it was, and no mixture of two fits.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _fit(self, X: Any, Y: Any) -> Self:
         name = check_name("bound", self.bound, READ_OUTS)
         build = check_choice("critic", self.critic, PAIR_CRITICS)
         n_epochs = self.max_iter

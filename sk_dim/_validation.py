@@ -1,4 +1,4 @@
-"""Checks of parameters, and the choice of device and precision.
+"""Checks of parameters, and warnings that blame the line of the user.
 
 Every refusal is one sentence: what was given, what is allowed, what to do. This module
 imports nothing of its own package.

@@ -250,3 +250,9 @@ def test_an_unfitted_estimator_is_refused(digits):
 def test_too_few_samples_are_refused(digits, working):
     with pytest.raises(ValueError, match="minimum of 8 is required"):
         diagnose(working, digits[0][:5])
+
+
+def test_flattened_rows_are_judged_as_the_images_that_they_are(digits, working):
+    X = digits[0]
+    found = diagnose(working, X.reshape(len(X), -1), random_state=0)
+    assert str(found) == str(diagnose(working, X, random_state=0))

@@ -173,10 +173,11 @@ def test_minus_one_is_a_number_among_numbers():
         pd.Series(NAMES).where(HAS_LABEL),
         pd.Series(NAMES).astype("category").where(HAS_LABEL),
         np.where(HAS_LABEL, X[:, 0], np.nan),
+        np.ma.array(y, mask=~HAS_LABEL),
     ],
     ids=[
         "nan", "none", "none among names", "nullable integers", "nullable bools",
-        "strings", "categories", "numbers",
+        "strings", "categories", "numbers", "masked",
     ],
 )  # fmt: skip
 def test_rows_of_missing_targets_are_left_out(missing):

@@ -46,6 +46,21 @@ Y40 = np.random.default_rng(6).normal(size=60)
 X80 = np.random.default_rng(7).normal(size=(80, 2))
 
 
+# State
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was():
+    found = quick(max_iter=2).fit(X40, Y40)
+    before = dict(vars(found))
+    with pytest.raises(ValueError, match="axis"):
+        found.fit(np.zeros((60, 8, 8, 13)) + Y40[:, None, None, None], Y40)
+    assert vars(found) == before
+    new = quick(max_iter=2)
+    with pytest.raises(ValueError, match="missing"):
+        new.fit(X40, np.where(np.arange(60) > 50, np.nan, Y40))
+    assert not [name for name in vars(new) if name.endswith("_")]
+
+
 # Truth
 
 
@@ -119,6 +134,7 @@ def test_images_and_what_they_show():
     assert abs(found.mutual_information_ - math.log(2)) < 0.1
 
 
+@pytest.mark.filterwarnings("ignore:no dependence was found")
 @pytest.mark.slow
 @pytest.mark.parametrize("bound", LOWER)
 def test_the_mean_of_a_lower_bound_does_not_exceed_the_truth(bound):

@@ -3,6 +3,7 @@
 import copy
 import functools
 import gc
+import pickle
 import signal
 import time
 import weakref
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._devices import seeded
 from sk_dim._training import _interrupts
+from sk_dim._training._model import prepare
 from sk_dim._training._schedule import Schedule
 from sk_dim.critics import ConcatCritic
-from sk_dim.encoders import ConvEncoder
+from sk_dim.encoders import ConvEncoder, Features
 from sk_dim.evaluation import ProbingCallback
 
 
@@ -372,9 +374,77 @@ def test_the_last_chunk_of_a_stream_may_be_one_row(digits):
         DeepInfomaxTransformer().partial_fit(digits[0][:1])
 
 
-def test_weights_that_the_last_step_makes_infinite_are_found(digits):
-    with pytest.raises(ValueError, match="diverged in epoch 1: weights"):
-        quick(max_iter=1, learning_rate=1e38, batch_size=300).fit(digits[0])
+@pytest.mark.parametrize("rate", [1e38, 1e10])
+def test_what_the_last_step_makes_infinite_is_found(rate):
+    X = np.random.default_rng(0).normal(size=(60, 8))
+    with pytest.raises(ValueError, match=r"diverged in epoch 1: (weights|features)"):
+        quick(max_iter=1, learning_rate=rate).fit(X)
+
+
+class WithMask(torch.nn.Module):
+    """An encoder with a mask of -inf, and a weight that it computes and keeps."""
+
+    def __init__(self, shape, n_components):
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([-torch.inf, 0.0]))
+        self.local = torch.nn.utils.weight_norm(torch.nn.Linear(shape[0], 16))
+        self.global_ = torch.nn.Linear(16, n_components)
+
+    def forward(self, batch):
+        local = self.local(batch).relu()
+        return Features(self.global_(local), None, None, local.unsqueeze(2))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_own_modules_may_hold_infinities_and_what_they_computed():
+    X, y = np.random.default_rng(0).normal(size=(60, 8)), np.arange(60) % 3
+    probing = ProbingCallback(X, y, every=1)
+    estimator = quick(encoder=WithMask, n_components=8, warm_start=True)
+    estimator.set_callbacks(probing).fit(X).fit(X)
+    assert len(probing.history_) == 2
+    copied = copy.deepcopy(estimator)
+    np.testing.assert_array_equal(copied.transform(X), estimator.transform(X))
+    assert copied.partial_fit(X).n_iter_ == 5
+
+
+class Shift:
+    """A view that is a callable object."""
+
+    def __call__(self, batch, generator):
+        return batch + 0.1 * torch.randn(batch.shape, generator=generator)
+
+
+def test_a_deep_copy_goes_on_with_its_own_parts(digits):
+    estimator = quick(augment=Shift(), n_components=8).fit(digits[0][:60])
+    copied = copy.deepcopy(estimator).partial_fit(digits[0][:60])
+    assert copied.net_.augment is copied.augment is not estimator.augment
+
+
+def test_a_compiled_encoder_is_compiled_in_a_deep_copy():
+    X = np.random.default_rng(0).normal(size=(20, 8, 8))
+    encoder = functools.partial(ConvEncoder, compile_mode="default")
+    _, model = prepare(quick(encoder=encoder, n_components=8), X)
+    assert copy.deepcopy(model).encoder._compiled_call_impl is not None
+    assert model.copy().encoder._compiled_call_impl is None  # for a look, not worth it
+
+
+def test_checkpoints_of_skorch_work(digits, tmp_path):
+    checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path), f_history=None)
+    quick(callbacks=[checkpoint]).fit(digits[0])
+    assert list(tmp_path.iterdir())
+
+
+class WithMore(DeepInfomaxTransformer):
+    """A subclass with a parameter that has no default."""
+
+    def __init__(self, extra, n_components=8, max_iter=1):
+        super().__init__(n_components, max_iter=max_iter)
+        self.extra = extra
+
+
+def test_a_subclass_with_a_parameter_of_its_own_comes_back(digits):
+    loaded = pickle.loads(pickle.dumps(WithMore(3)))
+    assert (loaded.extra, loaded.n_components) == (3, 8)
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch_at_once(digits):

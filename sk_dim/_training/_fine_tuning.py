@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sk_dim._devices import reduced_precision
-from sk_dim._inputs._batches import RowSubset, SliceLoader, Source, endless_batches
+from sk_dim._inputs._batches import (
+    RowSubset,
+    SliceLoader,
+    Source,
+    endless_batches,
+    rows_that_fit,
+)
 from sk_dim._training._head import Head, guess_frequencies
 from sk_dim._training._interrupts import is_second_interrupt
 from sk_dim._training._net import InfomaxNet
@@ -334,7 +340,8 @@ class FineTuner:
 
     def _encode(self, rows: Tensor) -> Tensor:
         """Global features of whole samples."""
-        loader = SliceLoader(RowSubset(self.rows, rows), 512)
+        n_at_once = rows_that_fit(self.rows.take(slice(0, 1)).numel(), 512)
+        loader = SliceLoader(RowSubset(self.rows, rows), n_at_once)
         return torch.cat([self.net.evaluation_step(b).global_ for b in loader]).float()
 
     def _score_held_out(self, rows: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Model: what an estimator of Deep InfoMax learns, in one object."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -10,7 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from sk_dim._devices import available_device, choose_device, choose_precision
+from sk_dim._devices import (
+    PRECISIONS,
+    available_device,
+    choose_device,
+    choose_precision,
+)
 from sk_dim._inputs._batches import SliceLoader, count_held_out, rows_that_fit
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._rows import Rows, check_rows, read_rows
@@ -27,7 +33,13 @@ from sk_dim._training._saving import (
     to_tensors,
     unpack_progress,
 )
-from sk_dim._validation import check_integer, check_layer, check_real, warn
+from sk_dim._validation import (
+    check_integer,
+    check_layer,
+    check_name,
+    check_real,
+    warn,
+)
 from sk_dim._version import __version__
 from sk_dim.encoders._contract import Features, trait
 from sk_dim.objective import Objective
@@ -39,7 +51,7 @@ FEW_STEPS = 3  # of a training that time ends, below which it is warned
 class Model:
     """Format, scaling, encoder and objective, with the net that trains them.
 
-    It is pickled, copied and compared by what it consists of, not as a net.
+    It is copied and pickled by what it consists of, not as a net.
 
     Parameters
     ----------
@@ -139,6 +151,7 @@ class Model:
         )
         n_before, first_step = len(net.history), net.n_steps
         is_interrupted = net.train(rows.to(self.device), n_epochs, callbacks)
+        self._check_features(rows)
         new = net.records(n_before, first_epoch=len(self.history) + 1)
         self.history = self.history + new
         n_steps = net.n_steps - first_step
@@ -157,6 +170,12 @@ class Model:
                 "which teach next to nothing; allow more time, or choose a smaller "
                 "encoder or batch_size."
             )
+
+    def _check_features(self, rows: Rows) -> None:
+        """Raise a ValueError if the last step made features that are not finite."""
+        features = self.net.evaluation_step(rows.take(slice(0, 8)))
+        if not all(bool(each.isfinite().all()) for each in features.layers().values()):
+            raise self.net.diverged("features")
 
     # Use
 
@@ -215,13 +234,21 @@ class Model:
 
     def copy(self) -> Self:
         """Return a model of the same state that goes its own way."""
-        copied = type(self)(self.design, copy_net(self.net))
+        return self._with(self.design, copy_net(self.net))
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        # The parts are those of the estimator, which the memo holds copies of.
+        net = copy_net(self.net, memo)
+        mode = getattr(net.module_, "compile_mode", None)
+        if mode is not None:
+            net.module_.compile(mode=mode)  # which no copy of a module keeps
+        return self._with(copy.deepcopy(self.design, memo), net)
+
+    def _with(self, design: Design, net: InfomaxNet) -> Self:
+        copied = type(self)(design, net)
         copied.history = list(self.history)
         copied.keeps_moments = self.keeps_moments
         return copied
-
-    def __deepcopy__(self, memo: dict) -> Self:
-        return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
         """All that the model knows, its tensors as numpy arrays.
@@ -280,7 +307,7 @@ class Model:
         device = torch.device(state["device"])
         if device.type != "cpu":
             device = available_device(device)
-        mean, std = (torch.from_numpy(arrays["scaling"][k]) for k in ("mean", "std"))
+        mean, std = (torch.tensor(arrays["scaling"][k]) for k in ("mean", "std"))
         design = state["design"]
         net = design.build(
             Scaling(mean, std, device), state["precision"], state["seed"]
@@ -345,6 +372,7 @@ def check_training(estimator: BaseEstimator) -> None:
         check_integer("max_iter", estimator.max_iter, 1)
     if estimator.max_time is not None:
         check_real("max_time", estimator.max_time, exclusive=True)
+    check_name("precision", estimator.precision, PRECISIONS)
     copy_callbacks(estimator.callbacks)
     check_integer("batch_size", estimator.batch_size, 2, " leaves no negatives")
     check_real("learning_rate", estimator.learning_rate, exclusive=True)

@@ -256,6 +256,8 @@ class InfomaxNet(NeuralNet):
         """Run an epoch, with one look at the losses on the device at its end."""
         if iterator is None:
             return
+        if training:
+            self.history.new_batch()  # one an epoch, for callbacks that look for it
         start = time.monotonic()
         n_rows = 0
         values = []
@@ -371,17 +373,16 @@ class InfomaxNet(NeuralNet):
 
     def _check_weights(self) -> None:
         """Raise a ValueError if the last step made weights that are not finite."""
-        tensors = [
-            each
-            for module in (self.module_, self.criterion_)
-            for each in (*module.parameters(), *module.buffers())
-            if each.is_floating_point()
-        ]
-        if not all(bool(each.isfinite().all()) for each in tensors):
-            raise ValueError(
-                f"training diverged in epoch {len(self.history)}: weights became "
-                f"non-finite; lower learning_rate (now {self.schedule.peak:g})."
-            )
+        parameters = (*self.module_.parameters(), *self.criterion_.parameters())
+        if not all(bool(each.isfinite().all()) for each in parameters):
+            raise self.diverged("weights")
+
+    def diverged(self, what: str) -> ValueError:
+        """Make the error of a training whose last step made this not finite."""
+        return ValueError(
+            f"training diverged in epoch {len(self.history)}: {what} became "
+            f"non-finite; lower learning_rate (now {self.schedule.peak:g})."
+        )
 
     def forget_moments(self) -> None:
         """Free what only a training that goes on needs: three times the weights."""

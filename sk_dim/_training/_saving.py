@@ -3,6 +3,7 @@
 import copy
 import io
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +13,24 @@ from sk_dim._training._net import InfomaxNet
 from sk_dim.objective import Objective
 
 
-def copy_net(net: InfomaxNet) -> InfomaxNet:
-    """Return a net of the same state that goes its own way, without callbacks."""
+def copy_net(net: InfomaxNet, memo: dict[int, Any] | None = None) -> InfomaxNet:
+    """Return a net of the same state that goes its own way, without callbacks.
+
+    Without the memo of a deep copy, callables that a user gave are shared: they are
+    called, not changed.
+    """
+    if memo is None:
+        callables = (net.augment, net.criterion_.bound)
+        memo = {id(each): each for each in callables}
+    # Tensors that a module computed and keeps, as weight_norm does: torch copies none.
+    for module in (*net.module_.modules(), *net.criterion_.modules()):
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
     attributes = dict(vars(net))
     attributes["callbacks"], attributes["callbacks_"] = None, []
     copied = type(net).__new__(type(net))
-    # Parts that a user gave are called, not changed.
-    memo = {id(net): copied, id(net.augment): net.augment}
+    memo[id(net)] = copied
     copied.__dict__.update(copy.deepcopy(attributes, memo))
     return copied
 

@@ -101,6 +101,7 @@ class ConvEncoder(Encoder):
             nn.ReLU(),
         )
         self.global_ = nn.Linear(n_hidden, n_components)
+        self.compile_mode = compile_mode
         if compile_mode is not None:
             self.compile(mode=compile_mode)
 

@@ -123,6 +123,7 @@ class PatchEncoder(Encoder):
             projection = torch.empty(n_components, n_values)
             nn.init.orthogonal_(projection)
         self.register_buffer("projection", projection)
+        self.compile_mode = compile_mode
         if compile_mode is not None:
             self.compile(mode=compile_mode)
 

@@ -138,6 +138,9 @@ def diagnose(estimator: Any, X: Any, *, random_state: Any = None) -> Diagnosis:
     if n > MAX_ROWS:
         X = take_rows(X, rng.permutation(n)[:MAX_ROWS])
     seed = rng.randint(2**31)
+    layout = estimator.model_.fmt.layout
+    if np.ndim(X) == 2 and len(layout) > 1:
+        X = np.asarray(X).reshape(-1, *layout)  # or the twin would see a table
     twin = _fit_untrained(estimator, X, seed)
     untrained, found = _measure(twin, X, seed), _measure(estimator, X, seed)
     figures = {each.name: getattr(found, each.name) for each in fields(found)[:-2]}

@@ -89,6 +89,10 @@ def read_target(
 
 def as_target(y: Any) -> np.ndarray:
     """Make an array of a target, a column as (n,); -1 stays a number among strings."""
+    if isinstance(y, np.ma.MaskedArray):
+        is_masked = np.ma.getmaskarray(y)
+        y = np.array(y.data, dtype=object)
+        y[is_masked] = None
     if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y):
         return np.array(y, dtype=object)
     y = np.atleast_1d(np.asarray(y))
