@@ -50,8 +50,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         wrapped in a ``FrozenEstimator``. Its `augment` makes the views that the head
         learns from; its `output_layer` has no effect.
     pretrain : bool, default=True
-        Whether to use features learnt without labels. If False, the encoder starts from
-        random weights, and learns by cross-entropy from the labelled rows alone.
+        Whether to start from features learnt without labels. If False, the encoder
+        starts from random weights, even if it is fitted, and learns by cross-entropy
+        from the labelled rows alone, for comparison.
     fine_tune : {"all", "head"}, default="all"
         "all" trains the encoder and the head. "head" leaves the encoder as it is, and
         fits logistic regression to its features, with the regularisation chosen by
@@ -69,18 +70,19 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         Highest learning rate of AdamW. It is reached after a tenth of the fine-tuning,
         and falls linearly to zero.
     rate_decay : float, default=1.0
-        Learning rate of each layer of the encoder, divided by that of the layer after
-        it. Below 1, early layers change less than late ones.
+        Factor from the learning rate of one layer of the encoder to that of the layer
+        before it. Below 1, early layers change less than late ones.
     infomax_weight : float, default=1.0
         Weight of the objective of Deep InfoMax in the loss. The cross-entropy on
         labelled rows has weight 1.
     unlabelled_weight : float, default=1.0
         Weight of the self-training loss. The prediction for one view of an unlabelled
-        row becomes its pseudo-label, and the loss is the cross-entropy of the
-        prediction for another view to it. Pseudo-labels are probabilities of the
-        classes: averaged over the visits to the row, matched to the frequencies of the
-        labels, and sharpened by `temperature`. 0 turns self-training off, and so does
-        an encoder with ``augment=None``, which has no other view.
+        row becomes its pseudo-label, and the loss is the cross-entropy between that and
+        the prediction for another view. A pseudo-label is a vector of probabilities of
+        the classes: the average of the predictions each time that the row was drawn,
+        rescaled so that on the whole classes are as frequent as among the labels, then
+        sharpened by `temperature`. 0 turns self-training off, and so does an encoder
+        with ``augment=None``, which has no other view.
     temperature : float, default=0.5
         How sharp pseudo-labels are: their probabilities are raised to the power
         1 / `temperature`, and divided by their sum. Below 1, probable classes become
@@ -94,8 +96,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     validation_fraction : float, default=0.2
         Share of the labelled rows to hold out for early stopping.
     patience : int, default=5
-        Early-stopping patience: the accuracy on held-out rows is checked 20 times in a
-        full run; stop after this many checks without improvement.
+        Number of checks in a row without a better accuracy on held-out rows after which
+        fine-tuning stops; a full run has 20 checks. Used with `early_stopping` only.
     random_state : int, RandomState instance or None, default=None
         Seeds the fine-tuning, and the pretraining if the encoder has no seed itself.
     verbose : int, default=0
@@ -131,8 +133,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    No label is: the number -1, None, NaN, NaT, the NA of pandas, null, and a masked
-    value, in arrays, lists and columns of data frames. In an array that can hold
+    These count as no label, in arrays, lists and columns of data frames: the number -1,
+    None, NaN, NaT, the NA of pandas, null, and masked values. In an array that can hold
     strings only, -1 turns into "-1" and None into "None", so these strings are refused.
     `score` leaves unlabelled rows out.
 

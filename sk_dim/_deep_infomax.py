@@ -49,8 +49,8 @@ class DeepInfomaxTransformer(
     ----------
     n_components : int, default=None
         Number of global features, the columns that `transform` returns by default. If
-        None, the encoder's full width: 2,304 for "patch" on most image sizes, at most
-        1,280 on series, and 1,024 for the other encoders.
+        None, the encoder's full width: for "patch", 2,304 on most image sizes and at
+        most 1,280 on series; for the other encoders, 1,024.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" reads X with two axes as a table (unless `input_shape`
         is given), with four axes as images, and with three axes as grey images if both
@@ -61,9 +61,10 @@ class DeepInfomaxTransformer(
         ``(H, W, C)`` for images, ``(C, L)`` for series.
     data_format : {"auto", "channels_first", "channels_last"}, default="auto"
         Which axis holds the channels. "auto" takes the first or the last axis of an
-        image if only one of them has size 1 to 4, and asks otherwise. It reads series
-        as (channels, length), unless that makes more channels than values in each: then
-        as (length, channels) if only the last axis has size 1 to 4, else it asks.
+        image if only one of them has size 1 to 4. It reads series as (channels,
+        length); if the first axis is longer than the last, it reads them as (length,
+        channels) if only the last axis has size 1 to 4. Otherwise an error asks for
+        this parameter.
     encoder : {"auto", "patch", "conv", "mlp"} or callable, default="auto"
         "patch" learns its first layer by clustering patches of the samples, "conv" is
         a convolutional net like the paper's, "mlp" is for tables. "auto" takes "patch"
@@ -72,8 +73,10 @@ class DeepInfomaxTransformer(
         return a module whose forward returns :class:`sk_dim.encoders.Features`. A
         lambda works, but cannot be pickled.
     output_layer : {"global", "hidden", "conv", "local"}, default="global"
-        Layer of the encoder that `transform` returns; maps are flattened in C order.
-        It takes effect without a new `fit`: ``set_params(output_layer="conv")``.
+        Layer of the encoder that `transform` returns: the global features, the layer
+        before them, the last map, or the map of local features. Maps are flattened in C
+        order. `transform` reads it at each call, so that
+        ``set_params(output_layer="conv")`` takes effect without a new `fit`.
     bound : str or callable, default="infonce"
         Lower bound on mutual information: "infonce", "jsd", "donsker_varadhan" or
         "nwj", see :mod:`sk_dim.bounds`, or ``bound(positive, negative) -> Tensor`` in
@@ -88,23 +91,25 @@ class DeepInfomaxTransformer(
         and the local features of each location.
     global_weight : float, default=2.0
         Weight :math:`\alpha` of the global term: with two views of each sample, the
-        bound between the global features of the two; with one view, between the global
-        features and the whole map.
+        bound between the global features of one view and those of the other; with one
+        view (``augment=None``), between the global features and the whole local map.
     prior_weight : float, default=0.0
-        Weight :math:`\gamma` of the prior term. If ``prior="noise"``, the standard
-        deviation of the noise in units of that of the features.
+        Weight :math:`\gamma` of the prior term. If ``prior="noise"``, it is instead the
+        standard deviation of the noise, relative to that of the features.
     prior : {"uniform", "normal", "noise"}, default="uniform"
         Distribution that the prior term drives the global features to, see
         :mod:`sk_dim.priors`.
     augment : str, tuple of str, None or callable, default="auto"
-        Random changes that make two views of each sample. What differs between the
-        views is not kept in the features, so choose changes that do not matter for
-        your labels: "crop", "flip", "color", "noise", "corrupt" or "natural", or a
-        tuple of them, see :mod:`sk_dim.augmentations`.
+        Random changes that make two views of each sample. The features do not keep what
+        differs between the views, so choose only changes that leave your labels the
+        same. Choices are "crop", "flip", "color", "noise", "corrupt" and "natural", or
+        a tuple of them, see :mod:`sk_dim.augmentations`.
 
-        - "auto" is ``("crop", "noise")`` for images and series: it keeps colour, left
-          and right, and the direction of time; it blurs the phase of a series slightly.
-          For tables it is "corrupt", which keeps what columns have in common.
+        - "auto" is ``("crop", "noise")`` for images and series: the features keep
+          colour, left and right, and the direction of time; exact position, size and
+          the phase of a series are kept less well. For tables it is "corrupt", which
+          replaces values by those of other rows, so that the features keep what several
+          columns tell.
         - "natural" is crop, flip and color, for photographs. Left, right and position
           are forgotten. The "patch" encoder then averages over mirror images, so
           `transform` takes four passes instead of two.
@@ -114,8 +119,9 @@ class DeepInfomaxTransformer(
         Number of epochs. "auto" takes 35 for 1,000 rows, and a third of that for ten
         times the rows.
     max_time : float, default=None
-        Seconds of training, counted from its first step; the learning rate is annealed
-        to them. If `max_iter` is an integer, training ends at whichever comes first.
+        Seconds of training, counted from its first step, so without the preparation.
+        The learning rate falls to zero when they are over. If `max_iter` is an integer,
+        training ends at whichever comes first; else the time alone decides.
     batch_size : int, default=128
         Target batch size. An epoch is cut into equal batches of 0.75 to 1.5 times as
         many rows.

@@ -42,14 +42,14 @@ def split_scores(scores: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
     scores : Tensor of shape (m, n, ...)
         Score of m samples with all n.
     first : int, default=0
-        Which of the n samples the first of the m is; the others follow it.
+        Index, among the n samples, of the first of the m; the others follow in order.
 
     Returns
     -------
     positive : Tensor of shape (m, ...)
         Those of each sample with itself.
     negative : Tensor of shape (m, n, ...)
-        All scores, those of each sample with itself masked with ``-inf``.
+        All scores, that of each sample with itself replaced by ``-inf``.
 
     Examples
     --------

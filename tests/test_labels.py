@@ -24,7 +24,7 @@ MISSING = {
     "float32 nan": np.float32("nan"),
     "NA": pd.NA,
     "NaT": pd.NaT,
-    "NaT of numpy": np.datetime64("NaT"),
+    "NaT of numpy": np.datetime64("NaT", "D"),
 }
 WORDS = np.array(["cat", "dog"], dtype=object)
 
