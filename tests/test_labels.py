@@ -133,7 +133,7 @@ def test_a_column_of_labels_is_flattened_with_scikit_learns_warning():
         assert class_ids.tolist() == [0, 1, -1]
 
 
-@pytest.mark.parametrize("mark", [-1, -1.0, np.nan, None, np.datetime64("NaT")])
+@pytest.mark.parametrize("mark", [-1, -1.0, np.nan, None, np.datetime64("NaT", "D")])
 def test_marks_that_an_array_of_strings_made_strings_of_are_refused(mark):
     y = np.array(["a rabbit", "a hen"] * 3)
     y[3:] = mark
