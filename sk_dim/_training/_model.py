@@ -173,9 +173,13 @@ class Model:
 
     def _check_features(self, rows: Rows) -> None:
         """Raise a ValueError if the last step made features that are not finite."""
-        features = self.net.evaluation_step(rows.take(slice(0, 8)))
+        net = self.net
+        with torch.inference_mode():
+            # Its forward, because a call would compile it for so few rows.
+            batch = net.scaling(rows.take(slice(0, 8)))
+            features = Features(*net.module_.eval().forward(batch))
         if not all(bool(each.isfinite().all()) for each in features.layers().values()):
-            raise self.net.diverged("features")
+            raise net.diverged("features")
 
     # Use
 
