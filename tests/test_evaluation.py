@@ -465,6 +465,10 @@ class Spy(ClassifierMixin, BaseEstimator):
         return self.y_[near]
 
 
+def _flat(images):
+    return np.reshape(images, (-1, 64))
+
+
 @pytest.mark.parametrize("dtype", [int, np.uint8, float, bool, str])
 def test_semi_supervised_models_get_all_rows(digits, dtype):
     images, labels = digits
@@ -473,7 +477,7 @@ def test_semi_supervised_models_get_all_rows(digits, dtype):
         "spy": Spy(300, 50),
         "the same from labelled rows": Spy(50, 50),
         "spreading": make_pipeline(
-            FunctionTransformer(np.reshape, kw_args={"shape": (-1, 64)}),
+            FunctionTransformer(_flat),
             LabelSpreading(kernel="knn", n_neighbors=7),
         ),
     }
