@@ -25,8 +25,9 @@ settings.load_profile("suite")
 def _on_the_cpu(request, monkeypatch):
     """Hide other devices from all tests that are not about them."""
     if request.node.get_closest_marker("gpu") is None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        for backend in (torch.cuda, torch.backends.mps):
+            if backend.is_available():
+                monkeypatch.setattr(backend, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="session")
