@@ -18,23 +18,11 @@ UNLABELLED = -1
 MARKS_AS_STRINGS = ("-1", "-1.0", "nan", "None", "NaT", "<NA>")
 
 
-def is_labelled(y: Any) -> np.ndarray:
-    """Say of each row of `y` (n,) whether it has a label, as (n,) of bool.
-
-    No label is: the number -1, None, NaN, NaT, pandas' NA, null, a masked value.
-
-    Raises
-    ------
-    ValueError
-        If a mark has become a string, and so looks like a class.
-    """
-    return _is_labelled(_read(y))
-
-
 def select_labelled(y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return which of the rows have a label, (n,) of bool, and their labels.
 
-    Labels keep the type that they have without the missing ones: integers of which
+    No label is: the number -1, None, NaN, NaT, pandas' NA, null, a masked value. Labels
+    keep the type that they have without the missing ones: integers of which
     some are missing stay integers. Numbers of an array of floats stay floats.
 
     Raises

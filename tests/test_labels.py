@@ -10,7 +10,6 @@ from sk_dim._labels import (
     MARKS_AS_STRINGS,
     encode_labels,
     hold_out,
-    is_labelled,
     select_labelled,
     weigh_classes,
 )
@@ -80,7 +79,7 @@ CASES = {
 def test_the_missing_are_told_from_the_others_which_keep_their_type(name):
     y, expected = CASES[name]
     expected = np.asarray(expected)
-    assert is_labelled(y).tolist() == [True, True, False, True]
+    assert select_labelled(y)[0].tolist() == [True, True, False, True]
     has_label, labels = select_labelled(y)
     assert has_label.tolist() == [True, True, False, True]
     assert labels.tolist() == expected[[0, 1, 0]].tolist()
@@ -140,7 +139,7 @@ def test_marks_that_an_array_of_strings_made_strings_of_are_refused(mark):
     match = "array of objects with the number -1, None or NaN"
     for each in (y, y.tolist(), y.astype(object), pd.Series(y), pd.Categorical(y)):
         with pytest.raises(ValueError, match=match):
-            is_labelled(each)
+            select_labelled(each)[0]
         with pytest.raises(ValueError, match=f"the string '{mark}'"):
             encode_labels(each)
 
@@ -160,8 +159,8 @@ def test_other_strings_and_booleans_are_labels():
     classes, class_ids = encode_labels(y)
     assert classes.dtype == y.dtype
     assert (class_ids >= 0).all()
-    assert is_labelled(np.array([True, False])).all()
-    assert is_labelled(np.array([255, 0], np.uint8)).all()
+    assert select_labelled(np.array([True, False]))[0].all()
+    assert select_labelled(np.array([255, 0], np.uint8))[0].all()
 
 
 @pytest.mark.parametrize(
