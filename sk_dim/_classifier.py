@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._devices import seeded
+from sk_dim._inputs._arrays import as_array
 from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
 from sk_dim._training._fine_tuning import FineTuner
 from sk_dim._training._model import prepare, rows_like
@@ -245,6 +246,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 "None; -1 marks rows without a label."
             )
         classes, class_ids = encode_labels(y)
+        X = as_array(X)
         check_consistent_length(X, class_ids)
         weights = weigh_classes(self.class_weight, classes, class_ids)
         rng = check_random_state(self.random_state)
@@ -262,13 +264,13 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             coef, intercept = _fit_head(encoder, X, class_ids, weights)
         else:
             model = encoder.model_
-            rows = rows_like(encoder, X, model.fmt, n_min=2).to(model.device)
+            rows = model.source(rows_like(encoder, X, model.fmt, n_min=2))
             tuner = FineTuner(
                 model.net, rows, class_ids, recipe, weights, held_out, seed
             )
             # Parts of the user may draw from torch's global generator (dropout, say).
-            is_ours = model.net.is_ours
-            with nullcontext() if is_ours else seeded(seed, encoder.device_):
+            may_draw = model.net.has_own_parts
+            with seeded(seed, model.device) if may_draw else nullcontext():
                 tuner.run(self.verbose)
             history = tuner.history
             coef, intercept = tuner.head.linear_map()
@@ -366,6 +368,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             If no row has a label.
         """
         has_label, labels = select_labelled(y)
+        X = as_array(X)
         check_consistent_length(X, has_label, sample_weight)
         rows = np.flatnonzero(has_label)
         weights = None if sample_weight is None else _safe_indexing(sample_weight, rows)

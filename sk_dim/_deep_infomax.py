@@ -17,9 +17,10 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sk_dim._inputs._arrays import as_array
 from sk_dim._inputs._rows import Rows
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
-from sk_dim._training._model import prepare, resume, rows_like
+from sk_dim._training._model import Model, prepare, resume, rows_like
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._schedule import auto_epochs
 from sk_dim._validation import check_layer, warn
@@ -325,6 +326,7 @@ class DeepInfomaxTransformer(
             As in `fit`.
         """
         goes_on = hasattr(self, "model_")
+        X = as_array(X)
         if goes_on and _num_samples(X) == 1:
             self._rows(X)
             warn(
@@ -439,39 +441,45 @@ class DeepInfomaxTransformer(
     # What is read off the model
 
     @property
+    def _fitted(self) -> Model:
+        """The model; its absence is told as scikit-learn does, also to hasattr."""
+        check_is_fitted(self)
+        return self.model_
+
+    @property
     def net_(self) -> InfomaxNet:
         """Net that trained encoder and critics."""
-        return self.model_.net
+        return self._fitted.net
 
     @property
     def encoder_(self) -> torch.nn.Module:
         """Trained encoder."""
-        return self.model_.encoder
+        return self._fitted.encoder
 
     @property
     def history_(self) -> list[dict[str, float]]:
         """One dict per epoch."""
-        return self.model_.history
+        return self._fitted.history
 
     @property
     def n_iter_(self) -> int:
         """Number of complete epochs."""
-        return len(self.model_.history)
+        return len(self._fitted.history)
 
     @property
     def input_shape_(self) -> tuple[int, ...]:
         """Shape of a sample, channels first."""
-        return self.model_.fmt.shape
+        return self._fitted.fmt.shape
 
     @property
     def device_(self) -> torch.device:
         """Device of the net."""
-        return self.model_.device
+        return self._fitted.device
 
     @property
     def precision_(self) -> str:
         """Precision that training used."""
-        return self.model_.net.precision
+        return self._fitted.net.precision
 
     # The way of the rows
 

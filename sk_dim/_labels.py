@@ -5,6 +5,7 @@ This module imports nothing of its own package.
 
 import numbers
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,7 @@ def select_labelled(y: Any) -> tuple[np.ndarray, np.ndarray]:
             f"y marks all {len(array)} rows as unlabelled (by -1, None or NaN); give "
             "labels to some."
         )
-    labels = array[has_label]
-    if labels.dtype.kind == "O":
-        labels = _join(labels)
+    labels = without_objects(array[has_label])
     if labels.dtype.kind == "f" and np.isinf(labels).any():
         raise ValueError(
             "y contains infinity, which is no class; mark rows without a label by -1, "
@@ -181,33 +180,52 @@ def _is_labelled(y: np.ndarray) -> np.ndarray:
             "number -1, None or NaN where there is no label, or rename the class if "
             "it is one of yours."
         )
-    return np.array([not _is_missing(each) for each in y], dtype=bool)
+    return np.array([not (is_missing(each) or is_mark(each)) for each in y], dtype=bool)
 
 
-def _is_missing(value: Any) -> bool:
-    """Say whether a value stands for no label."""
-    if isinstance(value, str):
-        return False
+def is_missing(value: Any) -> bool:
+    """Say whether a value is None, NaN, NaT, NA or masked."""
     if value is None or value is np.ma.masked or type(value).__name__ == "NAType":
         return True
-    if _is_number(value):
-        return bool(value == UNLABELLED or value != value)
-    # Not a time is not equal to itself; nor is an array, which is no label either.
-    return isinstance(value != value, bool | np.bool_) and bool(value != value)
+    if isinstance(value, str):
+        return False
+    # Neither NaN nor NaT equals itself. An array is refused elsewhere, for its type.
+    differs = value != value
+    return isinstance(differs, bool | np.bool_) and bool(differs)
 
 
-def _join(labels: np.ndarray) -> np.ndarray:
-    """Return objects, none of them missing, as an array of the type that they share."""
-    if all(_is_number(each) for each in labels):
-        return np.array(labels.tolist())
-    if not all(isinstance(each, str) for each in labels):
-        names = ", ".join(sorted({type(each).__name__ for each in labels}))
-        raise ValueError(
-            f"y holds objects of the types {names}; labels must be all strings or all "
-            "numbers, and -1, None or NaN where there is none."
-        )
-    return labels
+def is_mark(value: Any) -> bool:
+    """Say whether a value is the number -1, the mark of a row without a label."""
+    return _is_number(value) and bool(value == UNLABELLED)
+
+
+def without_objects(values: np.ndarray, name: str = "y") -> np.ndarray:
+    """Return objects, none of them missing, as numbers if they are; else strings.
+
+    Raises
+    ------
+    ValueError
+        If they are of several types, or of another one.
+    """
+    if values.dtype.kind != "O":
+        return values
+    items = values.ravel().tolist()
+    if all(isinstance(each, str) for each in items):
+        return values
+    if all(_is_number(each) for each in items):
+        # As databases return whole numbers, too.
+        items = [_plain(each) if isinstance(each, Decimal) else each for each in items]
+        return np.array(items).reshape(values.shape)
+    names = ", ".join(sorted({type(each).__name__ for each in items}))
+    raise ValueError(
+        f"{name} holds objects of the types {names}; they must be all strings or all "
+        "numbers, and -1, None or NaN where there is no label."
+    )
+
+
+def _plain(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real | np.bool_)
+    return isinstance(value, numbers.Real | np.bool_ | Decimal)

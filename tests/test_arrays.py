@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 from sk_dim._inputs._arrays import as_array, check_finite
 
 pd = pytest.importorskip("pandas")
@@ -104,6 +104,10 @@ def refused(monkeypatch):
 )  # fmt: skip
 def test_what_is_no_array(refused, X, match):
     refused(X, match, TypeError)
+    with pytest.raises(TypeError, match=match):
+        DeepInfomaxClassifier().fit(X, [0, 1, 0])
+    with pytest.raises(TypeError, match=match):
+        DeepInfomaxTransformer().partial_fit(X)
 
 
 @pytest.mark.parametrize(

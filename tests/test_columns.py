@@ -177,6 +177,9 @@ def test_dates_beside_other_columns_are_numbers():
     assert kinds([[d, "ab"[i % 2]] for i, d in enumerate(DATES)]) == ["number", "name"]
     days = [date(2020, 1, 1) + timedelta(days=i) for i in range(60)]
     assert kinds(days) == ["number"]
+    months = pd.period_range("2020-01", periods=60, freq="M")
+    assert kinds(pd.DataFrame({"month": months})) == ["number"]
+    assert np.diff(read(months).values[:, 0]).max() == 31 * 24 * 3.6e9
 
 
 def test_dates_of_another_unit_in_score_are_the_same():
@@ -301,11 +304,21 @@ def test_names_that_hardly_repeat_are_found_in_their_column():
         read(NOISE, True)
 
 
+IMAGES = r"X has rows of shape .*, which cannot be read as images; pass \(n, H, W\)"
+
+
 @pytest.mark.parametrize(
     ("V", "error", "message"),
     [
         pytest.param(3.0, ValueError, "X is a single value", id="scalar"),
-        pytest.param("text", ValueError, "X is a single value", id="text"),
+        pytest.param("a.csv", TypeError, "X is 'a.csv', a string or path", id="path"),
+        pytest.param(None, TypeError, "X is None, which is no array", id="None"),
+        pytest.param({"a": [1]}, TypeError, r"X is dict, .* X\['a'\]", id="a dict"),
+        pytest.param(iter([1, 2]), TypeError, "X is list_iterator, which", id="iter"),
+        pytest.param(np.zeros((5, 3, 8, 3)), ValueError, IMAGES, id="which axis"),
+        pytest.param(np.zeros((5, 7, 8, 9)), ValueError, IMAGES, id="no channels"),
+        pytest.param(np.zeros((5, 3, 2)), ValueError, IMAGES, id="small"),
+        pytest.param(np.zeros((5, 3, 8, 8, 8)), ValueError, IMAGES, id="5 axes"),
         pytest.param([[1, 2], [3]], ValueError, "rows have different len", id="ragged"),
         pytest.param([{"a": 1}, {"a": 2}], TypeError, "values of type dict", id="dict"),
         pytest.param([1j, 2j], ValueError, "Complex data not supported", id="complex"),

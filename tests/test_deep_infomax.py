@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import warnings
 
 import joblib
 import numpy as np
@@ -14,11 +15,13 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._training._model import Model
+from sk_dim._training._net import InfomaxNet
 from sk_dim._training._saving import checksum
-from sk_dim.critics import DotCritic
+from sk_dim.critics import ConcatCritic, DotCritic
 from sk_dim.encoders import ConvEncoder, Features, PatchEncoder
 
 QUICK = {"max_iter": 2, "n_components": 64, "random_state": 0}
@@ -77,50 +80,92 @@ def test_training_raises_the_bound(digits):
     assert history[-1]["local"] > history[0]["local"] + 0.2
 
 
-def describe(params):
-    """Name a case by its parameters, callables by what they are."""
-    return ",".join(
-        f"{name}={type(value).__name__ if callable(value) else value}"
-        for name, value in params.items()
-    )
+def last(estimator, term):
+    return estimator.history_[-1][term]
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"bound": "jsd"},
-        {"bound": "donsker_varadhan"},
-        {"bound": "nwj"},
+def own_bound(positive, negative):
+    """Return a value that no other bound has."""
+    return 0 * positive.mean() + 0 * negative.logsumexp(1).mean() - 7.0
+
+
+# Each choice, and a fact that holds of its fit on 100 digits and of hardly another.
+CHOICES = {
+    "jsd": ({"bound": "jsd"}, lambda e, X: last(e, "local") <= np.log(4)),
+    "donsker_varadhan": (
+        {"bound": "donsker_varadhan", "max_iter": 8},
+        lambda e, X: last(e, "local") > e.history_[0]["local"],
+    ),
+    "nwj": (
+        {"bound": "nwj", "max_iter": 8},
+        lambda e, X: last(e, "local") > e.history_[0]["local"],
+    ),
+    "concat": (
         {"critic": "concat", "bound": "jsd"},
+        lambda e, X: isinstance(e.net_.criterion_.critics["local"], ConcatCritic),
+    ),
+    "one view": (
         {"augment": None, "global_weight": 1.0},
-        {"augment": ("flip", "color")},
-        {"augment": "natural"},
+        lambda e, X: np.isfinite(last(e, "global")) and e.net_.augment is None,
+    ),
+    "flip": ({"augment": ("flip", "color")}, lambda e, X: e.encoder_.is_mirrored),
+    "natural": ({"augment": "natural"}, lambda e, X: e.encoder_.is_mirrored),
+    "uniform": (
         {"prior": "uniform", "prior_weight": 0.1},
+        lambda e, X: e.net_.criterion_.has_adversary and last(e, "prior") < 0,
+    ),
+    "normal": (
         {"prior": "normal", "prior_weight": 0.1},
+        lambda e, X: e.net_.criterion_.has_adversary and last(e, "prior") < 0,
+    ),
+    "noise": (
         {"prior": "noise", "prior_weight": 0.1},
+        lambda e, X: not e.net_.criterion_.has_adversary and last(e, "prior") == 0,
+    ),
+    "views only": (
         {"local_weight": 0.0, "global_weight": 1.0},
+        lambda e, X: np.isnan(last(e, "local")) and np.isfinite(last(e, "global")),
+    ),
+    "prior only": (
         {"local_weight": 0.0, "global_weight": 0.0, "prior_weight": 1.0},
+        lambda e, X: np.isnan([last(e, "local"), last(e, "global")]).all(),
+    ),
+    "held out": (
         {"validation_fraction": 0.3},
+        lambda e, X: np.isfinite(last(e, "valid_loss")),
+    ),
+    "batches of 17": (
         {"precision": "float32", "batch_size": 17},
-        {"max_time": 1e3},
+        lambda e, X: e.precision_ == "float32" and e.net_.n_steps == 2 * 6,
+    ),
+    "time enough": ({"max_time": 1e3}, lambda e, X: e.n_iter_ == 2),
+    "own encoder": (
         {"encoder": lambda shape, n: ConvEncoder(shape, n, n_hidden=32)},
+        lambda e, X: e.features(X)["hidden"].shape[1] == 32,
+    ),
+    "critic of 16": (
         {"critic": functools.partial(DotCritic, n_units=16, n_locations=None)},
-        {
-            "bound": lambda positive, negative: (
-                positive.mean() - negative.logsumexp(1).mean()
-            )
-        },
-        {"augment": lambda batch, generator: batch.flip(2)},
-        {"n_components": 3},
-    ],
-    ids=describe,
-)
-def test_choices_train_and_transform(params, digits):
-    estimator = quick(**params).fit(digits[0][:100])
-    Z = estimator.transform(digits[0][:100])
+        lambda e, X: e.net_.criterion_.critics["local"].n_locations is None,
+    ),
+    "own bound": ({"bound": own_bound}, lambda e, X: last(e, "local") == -7.0),
+    "own view": (
+        {"augment": lambda batch, generator: torch.zeros_like(batch), "bound": "jsd"},
+        # Nothing can be told apart: log 4 less 2 log 2.
+        lambda e, X: last(e, "local") < 0.05,
+    ),
+    "3 components": ({"n_components": 3}, lambda e, X: e.transform(X).shape[1] == 3),
+}
+
+
+@pytest.mark.parametrize(("params", "fact"), CHOICES.values(), ids=CHOICES)
+def test_choices_train_and_transform(params, fact, digits):
+    X = digits[0][:100]
+    estimator = quick(**params).fit(X)
+    Z = estimator.transform(X)
     assert Z.shape == (100, estimator.n_components)
     assert np.isfinite(Z).all()
     assert Z.std(axis=0).min() > 0
+    assert fact(estimator, X)
 
 
 @pytest.mark.parametrize(
@@ -429,14 +474,62 @@ def test_warm_start_goes_on(digits):
         estimator.set_params(n_components=3).fit(X)
 
 
+def test_a_training_goes_on_in_another_precision(digits):
+    X = digits[0][:100]
+    estimator = quick(warm_start=True, precision="float32").fit(X)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "precision='bfloat16' is emulated")
+        estimator.set_params(precision="bfloat16").fit(X)
+    assert estimator.precision_ == "bfloat16"
+    assert np.isfinite(estimator.transform(X)).all()
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_training_goes_on_where_it_began(method, digits, monkeypatch):
+    X = digits[0][:100]
+    estimator = quick(warm_start=True, device="cpu").fit(X)
+    before = estimator.transform(X)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ValueError, match=r"device='mps', but the model .* on 'cpu'"):
+        getattr(estimator.set_params(device="mps"), method)(X)
+    np.testing.assert_array_equal(estimator.transform(X), before)
+    getattr(estimator.set_params(device="auto"), method)(X)
+    assert estimator.device_ == torch.device("cpu")
+
+
+def test_what_a_fit_learns_is_not_there_before():
+    estimator = DeepInfomaxTransformer()
+    for name in ("net_", "encoder_", "history_", "n_iter_", "device_", "precision_"):
+        assert not hasattr(estimator, name)
+    with pytest.raises(NotFittedError, match="DeepInfomaxTransformer instance is not"):
+        estimator.history_  # noqa: B018
+
+
+def test_large_samples_are_scored_in_parts(digits, monkeypatch):
+    X = digits[0][:300]
+    estimator = quick().fit(X)
+    expected = estimator.score(X)
+    sizes = []
+    step = InfomaxNet.evaluation_step
+    monkeypatch.setattr(
+        InfomaxNet,
+        "evaluation_step",
+        lambda net, batch: sizes.append(len(batch)) or step(net, batch),
+    )
+    monkeypatch.setattr("sk_dim._inputs._batches.MAX_BATCH_VALUES", 64 * 10)
+    assert estimator.score(X) == pytest.approx(expected, abs=1e-5)
+    assert max(sizes) == 10
+    assert sum(sizes) == 300
+
+
 def test_partial_fit_is_one_epoch_with_the_first_scaling(digits):
     X = digits[0]
     estimator = DeepInfomaxTransformer(random_state=0).partial_fit(X[:100])
-    mean = estimator.net_.scaling.mean.clone()
+    mean = estimator.model_.scaling.mean.clone()
     optimizer = estimator.net_.optimizer_
     estimator.partial_fit(100 + X[100:200]).partial_fit(X[:2])
     assert estimator.n_iter_ == 3
-    assert torch.equal(estimator.net_.scaling.mean, mean)
+    assert torch.equal(estimator.model_.scaling.mean, mean)
     assert estimator.net_.optimizer_ is optimizer
     rates = {row["learning_rate"] for row in estimator.history_}
     assert rates == {estimator.learning_rate}

@@ -86,7 +86,7 @@ def design(X, **params):
 def test_equal_settings_of_parts_are_the_same_design(params):
     first = design(IMAGES, **params)
     first.check_unchanged(design(IMAGES, **copy.deepcopy(params)))
-    assert first.is_ours
+    assert not first.has_own_parts
     (name,) = params
     for other in ("auto" if name != "critic" else "dot",):
         with pytest.raises(ValueError, match=f"{name}.* changed since"):
@@ -100,11 +100,10 @@ def test_other_settings_of_a_part_are_another_design():
         first.check_unchanged(second)
 
 
-def test_parts_of_the_user_are_not_ours():
-    assert not design(
-        IMAGES, encoder=lambda shape, n: ConvEncoder(shape, n, n_hidden=8)
-    ).is_ours
-    assert not design(IMAGES, augment=(noise, lambda batch, generator: batch)).is_ours
+def test_parts_of_the_user_are_known_as_such():
+    own = lambda shape, n: ConvEncoder(shape, n, n_hidden=8)  # noqa: E731
+    assert design(IMAGES, encoder=own).has_own_parts
+    assert design(IMAGES, augment=(noise, lambda batch, _: batch)).has_own_parts
     assert isinstance(design(IMAGES).augment, Compose)
 
 

@@ -42,13 +42,16 @@ def learnt(digits):
     return DeepInfomaxTransformer(16, max_iter=1, random_state=0).fit(digits[0])
 
 
+def source_of(encoder, images):
+    """Return images as a fine-tuner takes them."""
+    return encoder.model_.source(rows_like(encoder, images, encoder.model_.fmt))
+
+
 def tuner(encoder, images, class_ids, recipe=RECIPE, **params):
     """Build a fine-tuner on a copy of the encoder's net."""
     params = {"class_weights": None, "held_out": None, "seed": 0} | params
     own = copy.deepcopy(encoder)
-    return FineTuner(
-        own.net_, rows_like(own, images, own.model_.fmt), class_ids, recipe, **params
-    )
+    return FineTuner(own.net_, source_of(own, images), class_ids, recipe, **params)
 
 
 def test_the_head_is_a_linear_map():
@@ -534,7 +537,7 @@ def test_views_keep_the_size_of_the_samples():
     net.encode_views(views, is_shrunk=False)
     assert sides == [(12, 12), (16, 16)]
     ids = np.arange(20) % 2
-    rows = rows_like(encoder, images, encoder.model_.fmt)
+    rows = source_of(encoder, images)
     FineTuner(net, rows, ids, RECIPE, None, None, seed=0)._step()
     assert sides[2] == (16, 16)
 
@@ -607,7 +610,7 @@ def test_a_last_step_that_spoils_any_part_is_said(learnt, given, part, value):
 def test_a_mask_of_infinities_is_no_divergence(learnt, given):
     own = copy.deepcopy(learnt)
     own.encoder_.register_buffer("mask", torch.full((3,), -np.inf))
-    rows = rows_like(own, given[0], own.model_.fmt)
+    rows = source_of(own, given[0])
     tune = FineTuner(own.net_, rows, given[1], RECIPE, None, None, seed=0)
     tune.run(0)
     assert np.isfinite(tune.head.linear_map()[0]).all()

@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as hnp
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._inputs._batches import rows_that_fit
 from sk_dim._inputs._formats import InputFormat
-from sk_dim._inputs._rows import ResidentRows, Rows
+from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
+from sk_dim._inputs._sources import ResidentRows, StreamedRows, to_device
 
 CPU = torch.device("cpu")
 
@@ -131,23 +132,28 @@ def test_values_too_large_to_be_squared():
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
 def test_resident_rows_are_those_of_the_array(dtype, monkeypatch):
-    monkeypatch.setattr(
-        "sk_dim._inputs._rows.BLOCK_VALUES", 50
-    )  # copied in blocks of two
+    # Copied in blocks of two.
+    monkeypatch.setattr("sk_dim._inputs._sources.BLOCK_VALUES", 50)
     X = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 1)).astype(dtype)
     rows = Rows(X, InputFormat("image", (4, 5, 1), channel_axis=2))
-    resident = ResidentRows(rows, CPU)
-    assert len(resident) == 9
+    scaling = Scaling.learn(rows, CPU)
+    resident, streamed = ResidentRows(rows, scaling), StreamedRows(rows, scaling)
+    assert len(resident) == len(streamed) == 9
     for part in (slice(2, 5), torch.tensor([8, 0, 3])):
-        assert torch.equal(resident.take(part), rows.take(part))
-        assert resident.take(part).dtype == rows.take(part).dtype
+        assert torch.equal(resident.take(part), streamed.take(part))
         resident.take(part).zero_()
-    assert torch.equal(resident.take(slice(0, 9)), rows.take(slice(0, 9)))
+    everything = resident.take(slice(0, 9))
+    assert torch.equal(everything, streamed.take(slice(0, 9)))
+    assert everything.dtype == torch.float32
+    # No wider than what the device computes with.
+    assert resident.samples.element_size() == min(4, X.itemsize)
 
 
 def test_on_the_cpu_rows_stay_where_they_are():
-    rows = table(np.zeros((3, 2)))
-    assert rows.to(CPU) is rows
+    X = np.arange(6.0).reshape(3, 2)
+    source = to_device(table(X), Scaling.learn(table(X), CPU))
+    assert isinstance(source, StreamedRows)
+    assert source.rows.X is X
 
 
 def test_a_drawn_sample_is_of_different_rows_and_bounded():

@@ -1,5 +1,7 @@
 """Labels of which some are missing: what marks them, and what type the others keep."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +43,9 @@ CASES = {
     "list of str": (["cat", "dog", -1, "cat"], WORDS),
     "tuple": ((3, 7, None, 3), np.array([3, 7])),
     "objects": (np.array(["cat", "dog", None, "cat"], object), WORDS),
+    "Decimal": ([Decimal(3), Decimal("7.0"), None, Decimal(3)], np.array([3, 7])),
+    "Decimal of -1": ([Decimal(3), Decimal(7), Decimal(-1), 3], np.array([3, 7])),
+    "Decimal NaN": ([Decimal(3), Decimal(7), Decimal("NaN"), 3], np.array([3, 7])),
     "objects bool": (
         np.array([np.False_, np.True_, None, np.False_], object),
         np.array([False, True]),

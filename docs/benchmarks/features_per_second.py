@@ -101,6 +101,7 @@ def vicreg(train, seed, seconds, **params):
         batch = rows[torch.randint(len(rows), (fitted.batch_size,))]
         # Channels first: from colour images, or from grey ones.
         batch = batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch.unsqueeze(1)
+        batch = fitted.model_.scaling(batch)
         a, b = (expander(v.code) for v in net.make_views(batch, net.generator))
         loss = 25 * (a - b).square().mean()
         for z in (a, b):

@@ -26,7 +26,8 @@ def hand_loop(estimator, X, n_epochs):
     parameters = [*encoder.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2, fused=True)
     X = torch.from_numpy(X)
-    mean, std = net.scaling.mean.float(), net.scaling.std.float()
+    scaling = estimator.model_.scaling
+    mean, std = scaling.mean.float(), scaling.std.float()
     generator = torch.Generator().manual_seed(0)
     encoder.train(), objective.train()
     scale = getattr(encoder, "view_scale", None)

@@ -74,7 +74,7 @@ def one_epoch(dim, rows, seconds):
 def report(name, images, **params):
     dim = DeepInfomaxTransformer(max_iter=1, device="cpu", random_state=0, **params)
     dim.set_params(warm_start=True).fit(images)
-    rows = Rows(images, dim._design.fmt)
+    rows = dim.model_.source(Rows(images, dim.model_.fmt))
     parts, epochs = defaultdict(float), []
     n_rounds = 5
     for _ in range(n_rounds):

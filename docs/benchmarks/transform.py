@@ -20,7 +20,7 @@ from sk_dim._training._model import ENCODED_AT_ONCE
 
 def bare(dim, X):
     """Encode X, channels first, with nothing around it."""
-    mean, std = dim.net_.scaling.mean.float(), dim.net_.scaling.std.float()
+    mean, std = dim.model_.scaling.mean.float(), dim.model_.scaling.std.float()
     encoder = dim.encoder_.eval()
     with torch.inference_mode():
         return torch.cat(

@@ -30,8 +30,7 @@ def as_array(X: Any) -> Any:
     ValueError
         For complex numbers, strings, masked values, samples of different shapes.
     """
-    if X is None or isinstance(X, NOT_ARRAYS):
-        raise TypeError(_how_to_read(X))
+    refuse_other_than_arrays(X)
     _check_mask(X)
     if isinstance(X, Tensor):
         X = _from_tensor(X)
@@ -53,10 +52,25 @@ def as_array(X: Any) -> Any:
             "numpy.lib.recfunctions.structured_to_unstructured(X)."
         )
     if kind and kind in "US":
-        raise ValueError(_strings(X.ravel()[0] if X.size else ""))
+        texts = (text for text in X.ravel() if not _is_number(text))
+        raise ValueError(_strings(next(texts, X.ravel()[0] if X.size else "")))
     if kind == "O" and np.ndim(X) == 0:
         raise TypeError(_how_to_read(X.item()))
     return X
+
+
+def refuse_other_than_arrays(X: Any, name: str = "X") -> None:
+    """Raise a TypeError for None, a path, a dict, a generator, a data set.
+
+    Parameters
+    ----------
+    X : object
+        What was given.
+    name : str, default="X"
+        What the message calls it.
+    """
+    if X is None or isinstance(X, NOT_ARRAYS):
+        raise TypeError(_how_to_read(X, name))
 
 
 def check_numbers(estimator: Any, X: Any, n_min: int, *, is_first: bool) -> np.ndarray:
@@ -250,11 +264,11 @@ def _how_to_read(X: Any, name: str = "X") -> str:
     elif isinstance(X, Dataset | DataLoader):
         how += "; as in np.stack([np.asarray(sample) for sample, label in dataset])"
     elif isinstance(X, Mapping):
-        how += f"; as in X[{next(iter(X), 'data')!r:.40}]"
+        how += f"; as in {name}[{next(iter(X), 'data')!r:.40}]"
     elif isinstance(X, Iterable):
-        how += "; as in np.stack(list(X))"
+        how += f"; as in np.stack(list({name}))"
     elif hasattr(X, "collect"):  # a frame that is computed when it is asked for
-        how += "; as in X.collect()"
+        how += f"; as in {name}.collect()"
     return f"{name} is {kind}, which is no array; {how}."
 
 

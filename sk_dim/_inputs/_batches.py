@@ -13,14 +13,14 @@ from torch import Tensor
 
 
 class Source(Protocol):
-    """Where rows come from, and the device that indices to them are to be on."""
+    """Where scaled samples come from, and the device that indices are to be on."""
 
     device: torch.device
 
     def __len__(self) -> int: ...
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """Return the samples of these rows as a new tensor."""
+        """Return the scaled samples of these rows as a new tensor."""
 
 
 def n_batches(n_rows: int, batch_size: int) -> int:

@@ -66,8 +66,6 @@ class Rows:
         What the rows are.
     """
 
-    device = torch.device("cpu")
-
     def __init__(self, X: np.ndarray, fmt: InputFormat) -> None:
         self.X = X
         self.fmt = fmt
@@ -104,44 +102,3 @@ class Rows:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(self), generator=generator)[:n_most]
         return self.take(drawn.sort().values)
-
-    def to(self, device: torch.device) -> "Rows | ResidentRows":
-        """Return rows that lie on the device where they fit, else these."""
-        if device.type != "cuda" or not self._fits(device):
-            return self
-        return ResidentRows(self, device)
-
-    def _fits(self, device: torch.device) -> bool:
-        """Whether all rows take no more than a quarter of the memory that is free."""
-        one = self.take(slice(0, 1))
-        n_bytes = len(self) * one.numel() * one.element_size()
-        return n_bytes <= torch.cuda.mem_get_info(device)[0] / 4
-
-
-class ResidentRows:
-    """All rows on a device, from where batches are taken without the CPU.
-
-    Parameters
-    ----------
-    rows : Rows
-        Copied to the device in blocks, uint8 as such.
-    device : torch.device
-        Where to.
-    """
-
-    def __init__(self, rows: Rows, device: torch.device) -> None:
-        self.device = device
-        block = max(1, BLOCK_VALUES // rows.fmt.n_features)
-        first = rows.take(slice(0, 1))
-        self.samples = first.new_empty((len(rows), *first.shape[1:]), device=device)
-        for start in range(0, len(rows), block):
-            part = slice(start, start + block)
-            self.samples[part] = rows.take(part)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def take(self, rows: Tensor | slice) -> Tensor:
-        """Return the samples of `rows` as a new tensor on the device."""
-        samples = self.samples[rows]
-        return samples.clone() if isinstance(rows, slice) else samples

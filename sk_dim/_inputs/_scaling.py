@@ -29,8 +29,8 @@ class Scaling:
     -----
     Means and variances are summed in float64, one block of rows at a time. Values that
     never vary are only centred. Batches of uint8 and float32 are scaled on the device;
-    float64 is centred in float64, so that large offsets (time stamps,
-    say) do not eat the digits that vary.
+    float64 is scaled in float64, on the CPU, so that large offsets (time stamps, say)
+    do not eat the digits that vary.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, device: torch.device) -> None:
@@ -39,10 +39,6 @@ class Scaling:
         self.device = device
         self._mean_on_device = mean.float().to(device)
         self._std_on_device = std.float().to(device)
-        # Batches of float64 lie on the CPU, or with all rows on the device.
-        self._exact = {"cpu": (mean, std)}
-        if device.type == "cuda":
-            self._exact["cuda"] = (mean.to(device), std.to(device))
 
     @classmethod
     def learn(cls, rows: Rows, device: torch.device) -> Self:
@@ -89,8 +85,7 @@ class Scaling:
     def __call__(self, batch: Tensor) -> Tensor:
         """Scale a batch as `Rows.take` gives it, to float32 on the device."""
         if batch.dtype == torch.float64:
-            mean, std = self._exact[batch.device.type]
-            return ((batch - mean) / std).float().to(self.device)
+            return ((batch - self.mean) / self.std).float().to(self.device)
         values = batch.to(self.device).float()
         return (values - self._mean_on_device) / self._std_on_device
 

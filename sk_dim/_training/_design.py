@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sk_dim._devices import seeded
 from sk_dim._inputs._formats import InputFormat
-from sk_dim._inputs._scaling import Scaling
 from sk_dim._training._net import InfomaxNet
 from sk_dim._validation import check_choice, check_integer, check_name, check_weights
 from sk_dim.augmentations import (
@@ -81,7 +80,7 @@ class Design:
         """Views of each sample."""
         return 1 if self.augment is None else 2
 
-    def build(self, scaling: Scaling, precision: str, seed: int) -> InfomaxNet:
+    def build(self, device: torch.device, precision: str, seed: int) -> InfomaxNet:
         """Build encoder, critics and prior, and the net that holds them."""
         shape = self.fmt.shape
         with seeded(seed, torch.device("cpu")):
@@ -118,13 +117,12 @@ class Design:
         return InfomaxNet(
             encoder,
             objective,
-            scaling=scaling,
             augment=self.augment,
             precision=precision,
             seed=seed,
-            is_ours=self.is_ours,
+            has_own_parts=self.has_own_parts,
             layer_shapes={k: tuple(v.shape[1:]) for k, v in features.layers().items()},
-            device=scaling.device,
+            device=device,
             train_split=None,
             verbose=0,
         ).initialize()
@@ -136,14 +134,15 @@ class Design:
         return augment.augmentations if isinstance(augment, Compose) else (augment,)
 
     @property
-    def is_ours(self) -> bool:
-        """Whether no part is the user's own; settings of ours are ours."""
-        return (
-            _unwrap(self.encoder) in ENCODERS.values()
-            and _unwrap(self.critic) in CRITICS.values()
-            and _unwrap(self.bound) in BOUNDS.values()
-            and all(_unwrap(v) in (None, *AUGMENTATIONS.values()) for v in self._views)
+    def has_own_parts(self) -> bool:
+        """Whether a part is the user's own; settings of sk_dim's are not."""
+        parts: tuple[tuple[Any, Mapping[str, Any]], ...] = (
+            (self.encoder, ENCODERS),
+            (self.critic, CRITICS),
+            (self.bound, BOUNDS),
+            *((view, AUGMENTATIONS) for view in self._views if view is not None),
         )
+        return any(_unwrap(part) not in known.values() for part, known in parts)
 
     def check_unchanged(self, other: Self) -> None:
         """Raise a ValueError if `other` would be another net."""

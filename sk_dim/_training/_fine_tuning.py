@@ -83,7 +83,7 @@ class FineTuner:
         self.net = net
         self.rows = rows
         self.recipe = recipe
-        self.device = net.scaling.device
+        self.device = torch.device(net.device)
         self.class_ids = torch.from_numpy(class_ids).to(self.device)
         self.held_out = None if held_out is None else torch.from_numpy(held_out)
         self.encoder = net.module_

@@ -17,10 +17,16 @@ from sk_dim._devices import (
     choose_device,
     choose_precision,
 )
-from sk_dim._inputs._batches import SliceLoader, count_held_out, rows_that_fit
+from sk_dim._inputs._batches import (
+    SliceLoader,
+    Source,
+    count_held_out,
+    rows_that_fit,
+)
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._rows import Rows, check_rows, read_rows
 from sk_dim._inputs._scaling import Scaling
+from sk_dim._inputs._sources import StreamedRows, to_device
 from sk_dim._training._callbacks import copy_callbacks
 from sk_dim._training._design import Design, check_augment
 from sk_dim._training._net import InfomaxNet
@@ -41,7 +47,7 @@ from sk_dim._validation import (
     warn,
 )
 from sk_dim._version import __version__
-from sk_dim.encoders._contract import Features, trait
+from sk_dim.encoders._contract import Encoder, Features, trait
 from sk_dim.objective import Objective
 
 ENCODED_AT_ONCE = 512  # samples, fewer where they are large
@@ -57,8 +63,10 @@ class Model:
     ----------
     design : Design
         The parts that the net was built of.
+    scaling : Scaling
+        Of the samples that it learns from.
     net : InfomaxNet
-        Built by it.
+        Built by the design.
 
     Attributes
     ----------
@@ -68,8 +76,9 @@ class Model:
         Whether a training may go on as if it had not stopped.
     """
 
-    def __init__(self, design: Design, net: InfomaxNet) -> None:
+    def __init__(self, design: Design, scaling: Scaling, net: InfomaxNet) -> None:
         self.design = design
+        self.scaling = scaling
         self.net = net
         self.history: list[dict[str, float]] = []
         self.keeps_moments = False
@@ -82,9 +91,11 @@ class Model:
         scaling = Scaling.learn(rows, device)
         if design.augment is not None:
             check_augment(design.augment, scaling(rows.take(slice(0, 8))), seed)
-        net = design.build(scaling, precision, seed)
-        trait(net.module_, "learn_first")(scaling(rows.draw(seed)), seed)
-        return cls(design, net)
+        net = design.build(device, precision, seed)
+        learn_first = trait(net.module_, "learn_first")
+        if getattr(learn_first, "__func__", None) is not Encoder.learn_first:
+            learn_first(scaling(rows.draw(seed)), seed)
+        return cls(design, scaling, net)
 
     @property
     def fmt(self) -> InputFormat:
@@ -104,7 +115,11 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the net is."""
-        return self.net.scaling.device
+        return self.scaling.device
+
+    def source(self, rows: Rows) -> Source:
+        """Return the samples scaled, on the device where they fit."""
+        return to_device(rows, self.scaling)
 
     # Training
 
@@ -141,7 +156,7 @@ class Model:
         net = self.net
         self.keeps_moments = keeps_moments
         net.configure(
-            rows,
+            len(rows),
             n_epochs,
             batch_size=batch_size,
             validation_fraction=validation_fraction,
@@ -150,7 +165,7 @@ class Model:
             is_annealed=is_annealed,
         )
         n_before, first_step = len(net.history), net.n_steps
-        is_interrupted = net.train(rows.to(self.device), n_epochs, callbacks)
+        is_interrupted = net.train(self.source(rows), n_epochs, callbacks)
         self._check_features(rows)
         new = net.records(n_before, first_epoch=len(self.history) + 1)
         self.history = self.history + new
@@ -176,7 +191,7 @@ class Model:
         net = self.net
         with torch.inference_mode():
             # Its forward, because a call would compile it for so few rows.
-            batch = net.scaling(rows.take(slice(0, 8)))
+            batch = self.scaling(rows.take(slice(0, 8)))
             features = Features(*net.module_.eval().forward(batch))
         if not all(bool(each.isfinite().all()) for each in features.layers().values()):
             raise net.diverged("features")
@@ -191,7 +206,7 @@ class Model:
         joined: dict[str, Tensor] = {}
         start = 0
         with torch.inference_mode():
-            for batch in SliceLoader(rows, self._n_at_once(ENCODED_AT_ONCE)):
+            for batch in self._batches(rows, ENCODED_AT_ONCE):
                 part = slice(start, start + len(batch))
                 start += len(batch)
                 for name, values in compute(self.net.evaluation_step(batch)).items():
@@ -214,25 +229,43 @@ class Model:
                     view.global_.cpu().numpy()
                     for view in net.make_views(batch, generator)
                 ]
-                for batch in SliceLoader(rows, self._n_at_once(net.batch_size))
+                for batch in self._batches(rows, net.batch_size)
             ]
         return [np.concatenate(views) for views in zip(*batches, strict=True)]
 
     def candidate_bounds(self, rows: Rows, n_candidates: int) -> np.ndarray:
         """Bound the local term of each sample among `n_candidates`, in nats, (n,)."""
         # Shuffled, so that sorted rows have other candidates than their neighbours.
-        loader = SliceLoader(rows, n_candidates, torch.Generator().manual_seed(0))
+        source = StreamedRows(rows, self.scaling.checked)
+        loader = SliceLoader(source, n_candidates, torch.Generator().manual_seed(0))
         with torch.inference_mode():
             bounds = [
-                self.objective.candidate_bound(
-                    self.net.evaluation_step(batch), n_candidates
-                )
+                self.objective.candidate_bound(self._encode_all(batch), n_candidates)
                 for batch in loader
             ]
         return torch.cat(bounds).double().cpu().numpy()
 
-    def _n_at_once(self, most: int) -> int:
-        return rows_that_fit(self.fmt.n_features, most)
+    def _encode_all(self, batch: Tensor) -> Features:
+        """Features of a scaled batch of any size, encoded in parts of large samples."""
+        n_at_once = rows_that_fit(self.fmt.n_features, len(batch))
+        parts = [self.net.evaluation_step(part) for part in batch.split(n_at_once)]
+        if len(parts) == 1:
+            return parts[0]
+        return Features._make(
+            None if layer[0] is None else torch.cat(layer)
+            for layer in zip(*parts, strict=True)
+        )
+
+    def _batches(self, rows: Rows, n_most: int) -> SliceLoader:
+        """Return scaled batches of the rows in their order, smaller of large samples.
+
+        Raises
+        ------
+        ValueError
+            From its iterator, at a value too large to be encoded.
+        """
+        n_at_once = rows_that_fit(self.fmt.n_features, n_most)
+        return SliceLoader(StreamedRows(rows, self.scaling.checked), n_at_once)
 
     # Copies, in memory and in files
 
@@ -249,7 +282,7 @@ class Model:
         return self._with(copy.deepcopy(self.design, memo), net)
 
     def _with(self, design: Design, net: InfomaxNet) -> Self:
-        copied = type(self)(design, net)
+        copied = type(self)(design, self.scaling, net)
         copied.history = list(self.history)
         copied.keeps_moments = self.keeps_moments
         return copied
@@ -270,8 +303,8 @@ class Model:
             "encoder": to_arrays(net.module_.state_dict()),
             "objective": to_arrays(objective),
             "scaling": {
-                "mean": net.scaling.mean.numpy(),
-                "std": net.scaling.std.numpy(),
+                "mean": self.scaling.mean.numpy(),
+                "std": self.scaling.std.numpy(),
             },
         }
         progress = pack_progress(net, with_moments=self.keeps_moments)
@@ -313,13 +346,12 @@ class Model:
             device = available_device(device)
         mean, std = (torch.tensor(arrays["scaling"][k]) for k in ("mean", "std"))
         design = state["design"]
-        net = design.build(
-            Scaling(mean, std, device), state["precision"], state["seed"]
-        )
+        net = design.build(device, state["precision"], state["seed"])
         net.module_.load_state_dict(to_tensors(arrays["encoder"]))
         load_objective(net.criterion_, to_tensors(arrays["objective"]))
         unpack_progress(net, state["progress"])
         self.design, self.net = design, net
+        self.scaling = Scaling(mean, std, device)
         self.history, self.keeps_moments = state["history"], state["keeps_moments"]
 
 
@@ -362,12 +394,26 @@ def resume(estimator: BaseEstimator, X: ArrayLike) -> Rows:
     """Check that a fitted estimator can be trained on, by X and its parameters."""
     model = estimator.model_
     check_training(estimator)
+    _check_device(estimator.device, model.device)
+    precision = choose_precision(estimator.precision, model.device)
     rows = rows_like(estimator, X, model.fmt, n_min=2)
-    model.net.scaling.check(rows)
+    model.scaling.check(rows)
     model.design.check_unchanged(Design.from_params(vars(estimator), rows.fmt))
     check_layer(estimator.output_layer, model.net.layer_shapes)
     count_held_out(len(rows), estimator.validation_fraction)
+    model.net.precision = precision
     return rows
+
+
+def _check_device(given: Any, used: torch.device) -> None:
+    """Raise a ValueError where a training is to go on elsewhere than the model is."""
+    is_any = isinstance(given, str) and given == "auto"
+    if not is_any and choose_device(given) != used:
+        raise ValueError(
+            f"device={str(given)!r}, but the model that is to be trained on is on "
+            f"{str(used)!r}; use device='auto' to train on there, or fit anew with "
+            "warm_start=False."
+        )
 
 
 def check_training(estimator: BaseEstimator) -> None:

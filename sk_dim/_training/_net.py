@@ -24,7 +24,6 @@ from sk_dim._inputs._batches import (
     count_held_out,
     n_batches,
 )
-from sk_dim._inputs._scaling import Scaling
 from sk_dim._training import _interrupts
 from sk_dim._training._callbacks import OURS, StopAtTimeLimit
 from sk_dim._training._schedule import Schedule
@@ -57,16 +56,14 @@ class InfomaxNet(NeuralNet):
         Encoder: scaled batch to Features.
     criterion : Objective
         Views to terms.
-    scaling : Scaling
-        Raw batch to scaled batch on the device.
     augment : callable or None
         Makes each of the two views; None trains on one.
     precision : {"float32", "bfloat16"}
         Of the forward pass in training.
     seed : int
         Of all that is drawn in training.
-    is_ours : bool
-        Whether no part is the user's own, so that nothing draws from global generators.
+    has_own_parts : bool
+        Whether a part is the user's own, which may draw from global generators.
     layer_shapes : dict of tuple of int
         Shape of a sample's features by the names of the layers.
     **kwargs
@@ -78,22 +75,20 @@ class InfomaxNet(NeuralNet):
         module: torch.nn.Module,
         criterion: Objective,
         *,
-        scaling: Scaling,
         augment: Callable[[Tensor, torch.Generator], Tensor] | None,
         precision: str,
         seed: int,
-        is_ours: bool,
+        has_own_parts: bool,
         layer_shapes: dict[str, tuple[int, ...]],
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion, **kwargs)
-        self.scaling = scaling
         self.augment = augment
         self.precision = precision
         self.seed = seed
         self.schedule = Schedule(self.lr)
         self.n_steps = 0
-        self.is_ours = is_ours
+        self.has_own_parts = has_own_parts
         self.layer_shapes = layer_shapes
         self.is_stopped_by_callback = False
         self.shuffler = torch.Generator().manual_seed(seed)
@@ -148,17 +143,16 @@ class InfomaxNet(NeuralNet):
     # The step
 
     def make_views(self, batch: Tensor, generator: torch.Generator) -> list[Features]:
-        """Features of the two views of a raw batch, or of the batch itself."""
+        """Features of the two views of a scaled batch, or of the batch itself."""
         return self.encode_views(self.draw_views(batch, generator))
 
     def draw_views(self, batch: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """Two augmented versions of a raw batch, or the batch itself, scaled."""
-        scaled = self.scaling(batch)
-        if scaled.ndim == 4:
-            scaled = scaled.contiguous(memory_format=torch.channels_last)
+        """Two augmented versions of a scaled batch, or the batch itself."""
+        if batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
         if self.augment is None:
-            return [scaled]
-        return [self.augment(scaled, generator) for _ in range(2)]
+            return [batch]
+        return [self.augment(batch, generator) for _ in range(2)]
 
     def encode_views(
         self, views: list[Tensor], *, is_shrunk: bool = True
@@ -226,10 +220,10 @@ class InfomaxNet(NeuralNet):
             return self._evaluate_terms(batch, generator)
 
     def evaluation_step(self, batch: Tensor, training: bool = False) -> Features:
-        """Features of a raw batch, in float32 and evaluation mode."""
+        """Features of a scaled batch, in float32 and evaluation mode."""
         self._set_training(training)
         with torch.inference_mode(), exact_float32(self.device):
-            return Features(*self.module_(self.scaling.checked(batch)))
+            return Features(*self.module_(batch))
 
     # The epoch and the training
 
@@ -304,7 +298,7 @@ class InfomaxNet(NeuralNet):
 
     def configure(
         self,
-        rows: Source,
+        n_rows: int,
         n_epochs: int | None,
         *,
         batch_size: int,
@@ -316,7 +310,6 @@ class InfomaxNet(NeuralNet):
         """Set what may change from one training of the net to the next."""
         self.batch_size = batch_size
         self.train_split = None
-        n_rows = len(rows)
         if validation_fraction > 0:
             self.train_split = HoldOut(validation_fraction, self.seed)
             n_rows -= count_held_out(n_rows, validation_fraction)
@@ -368,7 +361,7 @@ class InfomaxNet(NeuralNet):
         # Parts of the user may draw from torch's global generator (dropout, say), other
         # numbers each time that the training goes on.
         seed = self.seed + self.n_steps
-        with nullcontext() if self.is_ours else seeded(seed, self.device):
+        with seeded(seed, self.device) if self.has_own_parts else nullcontext():
             self.fit_loop(rows, epochs=sys.maxsize if n_epochs is None else n_epochs)
 
     def _check_weights(self) -> None:

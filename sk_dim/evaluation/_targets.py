@@ -1,12 +1,17 @@
 """What a target holds: its kind, and which rows have none."""
 
-import numbers
 from typing import Any
 
 import numpy as np
 from sklearn.utils.multiclass import type_of_target
 
-from sk_dim._labels import MARKS_AS_STRINGS, UNLABELLED
+from sk_dim._labels import (
+    MARKS_AS_STRINGS,
+    UNLABELLED,
+    is_mark,
+    is_missing,
+    without_objects,
+)
 
 KINDS = {
     "binary": "classes",
@@ -62,7 +67,7 @@ def read_target(
         types.
     """
     y = as_target(y)
-    missing = is_missing(y)
+    missing = find_missing(y)
     if y.ndim > 1 and missing.any():
         raise ValueError(
             f"{name} has {missing.any(axis=1).sum()} rows of missing values (NaN, None "
@@ -74,7 +79,7 @@ def read_target(
         raise ValueError(
             f"{name} marks all {len(y)} rows as unlabelled (by -1, None or NaN)."
         )
-    target = _without_objects(y[rows], name)
+    target = without_objects(y[rows], name)
     if target.dtype.kind in "OU":
         n_others = _count_other_classes(target if like is None else like)
         for mark in sorted(set(target).intersection(MARKS_AS_STRINGS)):
@@ -104,12 +109,8 @@ def find_labelled(y: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
     everything = np.arange(len(y))
     if y.ndim != 1:
         return everything
-    is_number = [isinstance(each, numbers.Number) for each in y]
-    has_label = np.array(
-        [not (n and each == UNLABELLED) for n, each in zip(is_number, y, strict=True)],
-        dtype=bool,
-    )
-    labels = _without_objects(y[has_label], "y")
+    has_label = np.array([not is_mark(each) for each in y], dtype=bool)
+    labels = without_objects(y[has_label])
     is_text = labels.dtype.kind in "OU"
     if _count_other_classes(labels if like is None else like) < 2 and not is_text:
         return everything
@@ -124,33 +125,11 @@ def _count_other_classes(target: np.ndarray) -> int:
     return len(set(np.unique(target)) - {UNLABELLED, str(UNLABELLED)})
 
 
-def is_missing(y: np.ndarray) -> np.ndarray:
+def find_missing(y: np.ndarray) -> np.ndarray:
     """Say of each value whether it is NaN, None, NaT or NA."""
     if y.dtype.kind == "O":
-        found = [_is_missing_object(each) for each in y.ravel()]
+        found = [is_missing(each) for each in y.ravel()]
         return np.array(found, dtype=bool).reshape(y.shape)
     if y.dtype.kind in "fcmM":
         return np.isnan(y) if y.dtype.kind in "fc" else np.isnat(y)
     return np.zeros(y.shape, dtype=bool)
-
-
-def _is_missing_object(value: Any) -> bool:
-    if value is None:
-        return True
-    try:
-        return bool(value != value)
-    except TypeError:
-        return True  # of pandas' NA, which is neither equal nor different
-
-
-def _without_objects(y: np.ndarray, name: str) -> np.ndarray:
-    """Make numbers of objects that are numbers; refuse several types at once."""
-    if y.dtype.kind != "O" or all(isinstance(each, str) for each in y.ravel()):
-        return y
-    if all(isinstance(each, numbers.Number) for each in y.ravel()):
-        return np.array(y.tolist())
-    types = ", ".join(sorted({type(each).__name__ for each in y.ravel()}))
-    raise ValueError(
-        f"{name} holds objects of the types {types}; they must be all strings or all "
-        "numbers, and the number -1 where there is no label."
-    )

@@ -1,0 +1,87 @@
+"""Sources: scaled samples on the device, a batch at a time."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sk_dim._inputs._batches import Source
+from sk_dim._inputs._rows import BLOCK_VALUES, Rows
+from sk_dim._inputs._scaling import Scaling
+
+SHARE_OF_FREE_MEMORY = 1 / 4  # of the device, that all rows may take
+
+
+class StreamedRows:
+    """Rows that stay where they are, scaled when a batch of them is taken.
+
+    Parameters
+    ----------
+    rows : Rows
+        Samples in memory or in a file.
+    scale : callable
+        Batch of `Rows.take` to scaled batch on the device.
+    """
+
+    device = torch.device("cpu")  # of the indices
+
+    def __init__(self, rows: Rows, scale: Callable[[Tensor], Tensor]) -> None:
+        self.rows = rows
+        self.scale = scale
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Tensor | slice) -> Tensor:
+        """Return the scaled samples of `rows` as a new tensor on the device."""
+        return self.scale(self.rows.take(rows))
+
+
+class ResidentRows:
+    """All rows on a device, from where batches are taken without the CPU.
+
+    Parameters
+    ----------
+    rows : Rows
+        Copied in blocks: uint8 as such, a byte a value, and scaled when a batch is
+        taken; all others scaled on the way, as float32.
+    scaling : Scaling
+        By what, and on which device.
+    """
+
+    def __init__(self, rows: Rows, scaling: Scaling) -> None:
+        self.device = scaling.device
+        self.scaling = scaling
+        first = rows.take(slice(0, 1))
+        self.is_scaled = first.dtype != torch.uint8
+        self.samples = torch.empty(
+            (len(rows), *first.shape[1:]),
+            dtype=torch.float32 if self.is_scaled else torch.uint8,
+            device=self.device,
+        )
+        block = max(1, BLOCK_VALUES // rows.fmt.n_features)
+        for start in range(0, len(rows), block):
+            part = slice(start, start + block)
+            values = rows.take(part)
+            self.samples[part] = scaling(values) if self.is_scaled else values
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def take(self, rows: Tensor | slice) -> Tensor:
+        """Return the scaled samples of `rows` as a new tensor on the device."""
+        samples = self.samples[rows]
+        if not self.is_scaled:
+            return self.scaling(samples)
+        return samples.clone() if isinstance(rows, slice) else samples
+
+
+def to_device(rows: Rows, scaling: Scaling) -> Source:
+    """Return a source of scaled rows that lie on the device, where they fit."""
+    if scaling.device.type == "cuda":
+        first = rows.take(slice(0, 1))
+        n_bytes = len(rows) * first.numel() * min(4, first.element_size())
+        free, _ = torch.cuda.mem_get_info(scaling.device)
+        if n_bytes <= free * SHARE_OF_FREE_MEMORY:
+            return ResidentRows(rows, scaling)
+    return StreamedRows(rows, scaling)
