@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 
-from sk_dim.evaluation._targets import as_target, find_labelled, is_missing
+from sk_dim.evaluation._targets import as_target, find_labelled, find_missing
 from sk_dim.plotting._pictures import find_transformer, pyplot, scaled_features
 
 TERMS = {
@@ -347,7 +347,7 @@ class FeaturesDisplay:
 
     def _scatter_coloured(self, y: np.ndarray) -> None:
         """Draw points in the colours of their classes or numbers."""
-        rows = np.flatnonzero(~is_missing(y))
+        rows = np.flatnonzero(~find_missing(y))
         labelled = rows[find_labelled(y[rows])]
         are_numbers = False
         if len(np.unique(y[labelled])) > MAX_CLASSES:
