@@ -24,7 +24,7 @@ from sk_dim._training._model import Model, prepare, resume, rows_like
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._schedule import auto_epochs
 from sk_dim._validation import check_layer, warn
-from sk_dim.encoders._contract import Features
+from sk_dim.encoders._contract import Features, trait
 from sk_dim.objective import Objective
 
 N_CANDIDATES = 256
@@ -51,7 +51,8 @@ class DeepInfomaxTransformer(
     n_components : int, default=None
         Number of global features, the columns that `transform` returns by default. If
         None, the encoder's full width: for "patch", 2,304 on most image sizes and at
-        most 1,280 on series; for the other encoders, 1,024.
+        most 1,280 on series; for the other encoders, 1,024. For "series", powers of 2
+        are best.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" reads X with two axes as a table (unless `input_shape`
         is given), with four axes as images, and with three axes as grey images if both
@@ -66,13 +67,15 @@ class DeepInfomaxTransformer(
         length); if the first axis is longer than the last, it reads them as (length,
         channels) if only the last axis has size 1 to 4. Otherwise an error asks for
         this parameter.
-    encoder : {"auto", "patch", "conv", "mlp"} or callable, default="auto"
-        "patch" learns its first layer by clustering patches of the samples, "conv" is
-        a convolutional net like the paper's, "mlp" is for tables. "auto" takes "patch"
-        if all sides are at least 16, "conv" for smaller images and series, and "mlp"
-        for tables. A callable ``encoder(input_shape, n_components) -> nn.Module`` must
-        return a module whose forward returns :class:`sk_dim.encoders.Features`. A
-        lambda works, but cannot be pickled.
+    encoder : {"auto", "patch", "series", "conv", "mlp"} or callable, default="auto"
+        "patch" learns its first layer by clustering patches of the samples, "series"
+        has kernels of all time scales and needs little training, "conv" is a
+        convolutional net like the paper's, "mlp" is for tables. "auto" takes "series"
+        for series of at least 9 values, "patch" for images if all sides are at least
+        16, "conv" for smaller ones, and "mlp" for tables. A callable
+        ``encoder(input_shape, n_components) -> nn.Module`` must return a module whose
+        forward returns :class:`sk_dim.encoders.Features`. A lambda works, but cannot be
+        pickled.
     output_layer : {"global", "hidden", "conv", "local"}, default="global"
         Layer of the encoder that `transform` returns: the global features, the layer
         before them, the last map, or the map of local features. Maps are flattened in C
@@ -103,14 +106,14 @@ class DeepInfomaxTransformer(
     augment : str, tuple of str, None or callable, default="auto"
         Random changes that make two views of each sample. The features do not keep what
         differs between the views, so choose only changes that leave your labels the
-        same. Choices are "crop", "flip", "color", "noise", "corrupt" and "natural", or
-        a tuple of them, see :mod:`sk_dim.augmentations`.
+        same. Choices are "crop", "flip", "color", "noise", "corrupt", "warp" and
+        "natural", or a tuple of them, see :mod:`sk_dim.augmentations`.
 
-        - "auto" is ``("crop", "noise")`` for images and series: the features keep
-          colour, left and right, and the direction of time; exact position, size and
-          the phase of a series are kept less well. For tables it is "corrupt", which
-          replaces values by those of other rows, so that the features keep what several
-          columns tell.
+        - "auto" is ``("crop", "noise")`` for images: the features keep colour, left and
+          right; exact position and size are kept less well. For series it is a crop by
+          at most a tenth and "warp": the features keep amplitude, the direction of time
+          and the phase. For tables it is "corrupt", which replaces values by those of
+          other rows, so that the features keep what several columns tell.
         - "natural" is crop, flip and color, for photographs. Left, right and position
           are forgotten. The "patch" encoder then averages over mirror images, so
           `transform` takes four passes instead of two.
@@ -118,7 +121,7 @@ class DeepInfomaxTransformer(
         - A callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Number of epochs. "auto" takes 35 for 1,000 rows, and a third of that for ten
-        times the rows.
+        times the rows; with the encoder "series", a twentieth of that.
     max_time : float, default=None
         Seconds of training, counted from its first step, so without the preparation.
         The learning rate falls to zero when they are over. If `max_iter` is an integer,
@@ -497,7 +500,9 @@ class DeepInfomaxTransformer(
     def _n_epochs(self, n_rows: int) -> int | None:
         if not isinstance(self.max_iter, str):
             return int(self.max_iter)
-        return auto_epochs(n_rows) if self.max_time is None else None
+        if self.max_time is not None:
+            return None
+        return auto_epochs(n_rows, trait(self.encoder_, "epochs"))
 
     def _train(
         self,

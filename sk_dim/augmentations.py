@@ -7,8 +7,8 @@ draw, all of them in whole-batch tensor operations.
 
 The encoder learns to forget what differs between two views of a sample. A crop changes
 place, size and tilt. A flip exchanges left and right (in a series, the direction of
-time). Colour changes hue and brightness. Noise hides the finest detail. Corruption
-hides what only a single value tells.
+time). A warp bends the time of a series. Colour changes hue and brightness. Noise hides
+the finest detail. Corruption hides what only a single value tells.
 
 This module imports nothing of its own package.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
 
 __all__ = [
     "AUGMENTATIONS",
@@ -30,6 +30,7 @@ __all__ = [
     "flip",
     "natural",
     "noise",
+    "warp",
 ]
 
 
@@ -224,6 +225,45 @@ def noise(
     return batch + std * added
 
 
+def warp(
+    batch: Tensor, generator: torch.Generator | None = None, *, strength: float = 0.2
+) -> Tensor:
+    """Bend the time of a series smoothly, so that parts of it go faster or slower.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, c, l)
+        Series, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+    strength : float, default=0.2
+        Largest change of the speed, as a share of it, at five points in time between
+        which it changes linearly.
+
+    Returns
+    -------
+    Tensor of the shape, dtype and device of `batch`
+        First and last values are kept, and the order of all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> series = torch.arange(100.0).view(1, 1, 100)
+    >>> bent = warp(series)
+    >>> bent[0, 0, [0, -1]].round().tolist(), bool((bent.diff() >= 0).all())
+    ([0.0, 99.0], True)
+    """
+    n, n_channels, length = batch.shape
+    knots = _draw(batch, generator, 1 - strength, 1 + strength, n_columns=5)
+    speed = interpolate(knots[:, None], length - 1, mode="linear", align_corners=True)
+    passed = pad(speed[:, 0].cumsum(dim=1), (1, 0))
+    times = passed * ((length - 1) / passed[:, -1:])
+    before = times.floor().clamp(0, length - 2)
+    share = (times - before)[:, None].to(batch.dtype)
+    index = before.long()[:, None].expand(n, n_channels, length)
+    return batch.gather(2, index) * (1 - share) + batch.gather(2, index + 1) * share
+
+
 def corrupt(
     batch: Tensor, generator: torch.Generator | None = None, *, share: float = 0.4
 ) -> Tensor:
@@ -322,6 +362,7 @@ AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "corrupt": corrupt,
     "natural": natural,
     "noise": noise,
+    "warp": warp,
 }
 
 # Kinds of samples that these make views of; all that are not listed suit every kind.
@@ -330,4 +371,5 @@ KINDS: dict[str, tuple[str, ...]] = {
     "flip": ("image", "series"),
     "color": ("image", "series"),
     "natural": ("image", "series"),
+    "warp": ("series",),
 }

@@ -5,12 +5,14 @@ import torch
 
 from sk_dim.augmentations import (
     AUGMENTATIONS,
+    KINDS,
     Compose,
     color,
     corrupt,
     crop,
     flip,
     natural,
+    warp,
 )
 
 
@@ -25,7 +27,16 @@ def _batch(request):
 
 @pytest.fixture(params=AUGMENTATIONS, name="augment")
 def _augment(request):
-    return AUGMENTATIONS[request.param]
+    if "image" in KINDS.get(request.param, ("image",)):
+        return AUGMENTATIONS[request.param]
+    # Rows of images are as good as channels of a series to test by.
+    view = AUGMENTATIONS[request.param]
+
+    def of_rows(batch, generator):
+        series = batch.reshape(len(batch), -1, batch.shape[-1])
+        return view(series, generator).view_as(batch)
+
+    return of_rows
 
 
 def test_views_have_the_shape_and_dtype_of_the_batch(augment, batch):
@@ -53,6 +64,21 @@ def test_views_are_not_written_into_the_batch(augment, batch):
     before = batch.clone()
     augment(batch, generator())
     assert torch.equal(batch, before)
+
+
+def test_a_warp_keeps_ends_and_order():
+    times = torch.arange(50.0).expand(30, 1, 50)
+    bent = warp(times, generator(), strength=0.5)
+    torch.testing.assert_close(
+        bent[..., [0, -1]], times[..., [0, -1]], atol=1e-4, rtol=0
+    )
+    speed = bent.diff(dim=-1)
+    assert float(speed.min()) > 0.2
+    assert float(speed.max()) < 3
+    assert float((bent - times).abs().amax(dim=-1).min()) > 0.05
+    torch.testing.assert_close(
+        warp(times, generator(), strength=0.0), times, atol=1e-4, rtol=0
+    )
 
 
 def test_a_crop_of_everything_is_the_image_itself(batch):

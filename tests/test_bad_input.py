@@ -107,7 +107,7 @@ def test_complex():
         ({"prior_weight": float("inf")}, r"prior_weight=inf is out of range"),
         ({"bound": "jds"}, r"bound='jds' is not known; .*'infonce', 'jsd', 'nwj', or a"),
         ({"critic": "dots"}, r"critic='dots' is not known; .*'concat', 'dot', or a"),
-        ({"encoder": "resnet"}, r"encoder='resnet' is not known; .*'conv', 'mlp', 'patch', or a"),
+        ({"encoder": "resnet"}, r"encoder='resnet' is not known; .*'mlp', 'patch', 'series', or a"),
         ({"encoder": "conv"}, r"encoder='conv' cannot take table samples of shape \(12,\)"),
         ({"prior": "gamma"}, r"prior='gamma' is not known; .*'noise', 'normal', 'uni"),
         ({"augment": "zoom"}, r"augment='zoom' is not known; .*'color', 'corrupt', 'crop'"),

@@ -250,8 +250,11 @@ def test_encoders_say_which_samples_they_take(encoder):
             with pytest.raises(ValueError, match=f"cannot take {kind} samples"):
                 encoder(shape, 5)
     if encoder.min_side > 1:
-        with pytest.raises(ValueError, match="each side must be at least 16"):
-            encoder((3, 15, 30), 5)
+        kind = encoder.kinds[0]
+        shortest = encoder.min_side - 1
+        short = {"series": (3, shortest), "image": (3, shortest, 30)}[kind]
+        with pytest.raises(ValueError, match="each side must be at least"):
+            encoder(short, 5)
 
 
 def test_what_an_encoder_does_not_say_is_the_default():
@@ -265,7 +268,8 @@ def test_what_an_encoder_does_not_say_is_the_default():
         assert trait(plain, "view_scale") is None
         assert not trait(plain, "needs_head")
         assert not trait(plain, "is_mirrored")
-        assert trait(plain, "learn_first")(torch.zeros(2, 9), 0) is None
+        assert trait(plain, "learn_first")(torch.zeros(2, 9), 0, None) is None
+        assert trait(plain, "epochs") == 1
     assert trait(PatchEncoder((1, 16, 16), 5), "view_scale") == 0.75
     assert trait(functools.partial(PatchEncoder, n_filters=8), "needs_head")
     assert issubclass(ConvEncoder, Encoder)

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import peers
 import torch
-from data_sets import IMAGES, NAMES, TABLES, fit_dim, flat, load
+from data_sets import IMAGES, NAMES, SERIES, TABLES, fit_dim, flat, load
 from scipy.stats import sem
 from sklearn.decomposition import PCA
 from torch import nn
@@ -39,6 +39,11 @@ from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import PatchKMeans, probe
 from sk_dim.critics import DotCritic
 
+AEON = {
+    "MiniRocket": "MiniRocket",
+    "MultiRocket": "MultiRocket",
+    "Hydra": "HydraTransformer",
+}
 PAPER = {
     "encoder": "conv",
     "critic": partial(DotCritic, n_units=2048, n_locations=None),
@@ -144,6 +149,9 @@ def methods(name, args):
         if args.peers:
             yield "CEBRA", seconds, partial(peers.cebra, seconds=seconds)
             yield "ENCDR", seconds, partial(peers.encdr, seconds=seconds)
+    if args.peers and name in SERIES:
+        for label, aeons in AEON.items():
+            yield label, None, partial(peers.aeon_features, aeons)
     if args.peers:
         yield "UMAP (32)", None, peers.umap
         yield "TorchDR's UMAP (32)", None, peers.torchdr_umap

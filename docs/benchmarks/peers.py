@@ -44,6 +44,18 @@ def torchdr_umap(train, seed):
     return transform
 
 
+def aeon_features(name, train, seed):
+    """Compute fixed features of series by aeon, by the name of their class."""
+    from aeon.transformations.collection import convolution_based
+
+    def prepare(samples):
+        return samples.reshape(len(samples), -1, samples.shape[-1]).astype(np.float32)
+
+    fitted = getattr(convolution_based, name)(random_state=seed)
+    fitted.fit(prepare(train))
+    return lambda samples: np.asarray(fitted.transform(prepare(samples)))
+
+
 def cebra(train, seed, seconds):
     """CEBRA without labels: neighbours are rows that follow one another."""
     from cebra import CEBRA

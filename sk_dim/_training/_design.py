@@ -21,6 +21,7 @@ from sk_dim.augmentations import (
     flip,
     natural,
     noise,
+    warp,
 )
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
@@ -29,7 +30,18 @@ from sk_dim.encoders._contract import Features, plural, trait, why_not
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
 
-AUTO_ENCODERS = ("patch", "conv", "mlp")  # "auto" is the first that takes the samples
+AUTO_ENCODERS = (
+    "series",
+    "patch",
+    "conv",
+    "mlp",
+)  # "auto" is the first that takes the samples
+DEFAULTS: dict[str, Callable] = {
+    "table": corrupt,
+    "image": Compose((crop, noise)),
+    # Kernels of many time scales forget more than this and know less.
+    "series": Compose((partial(crop, min_area=0.9), warp)),
+}
 MAX_PARAMETERS = 2**28  # that n_components adds: 1 GiB, and in training many times that
 CHECKED_WIDTH = 4096  # above which parameters are counted first
 
@@ -234,7 +246,7 @@ def _choose_augment(augment: Any, kind: str) -> Callable | None:
     if augment is None:
         return None
     if _is(augment, "auto"):
-        return corrupt if kind == "table" else Compose((crop, noise))
+        return DEFAULTS[kind]
     if isinstance(augment, tuple | list):
         if not augment:
             raise ValueError(

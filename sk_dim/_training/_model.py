@@ -94,7 +94,7 @@ class Model:
         net = design.build(device, precision, seed)
         learn_first = trait(net.module_, "learn_first")
         if getattr(learn_first, "__func__", None) is not Encoder.learn_first:
-            learn_first(scaling(rows.draw(seed)), seed)
+            learn_first(scaling(rows.draw(seed)), seed, design.augment)
         return cls(design, scaling, net)
 
     @property

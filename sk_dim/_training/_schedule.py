@@ -6,15 +6,14 @@ This module imports nothing of its own package.
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 WARM_UP = 0.1  # share of the training in which the learning rate rises
 AUTO_EPOCHS_AT_1000 = 35  # epochs of max_iter="auto" for a thousand rows
 
 
-def auto_epochs(n_rows: int) -> int:
+def auto_epochs(n_rows: int, factor: float = 1.0) -> int:
     """Epochs for so many rows: ten times the rows get a third of the epochs."""
-    return int(np.clip(round(AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5), 1, 60))
+    n_epochs = min(60.0, AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5)
+    return max(1, round(factor * n_epochs))
 
 
 @dataclass

@@ -18,19 +18,25 @@ from sk_dim.encoders._conv import ConvEncoder
 from sk_dim.encoders._mlp import MLPEncoder
 from sk_dim.encoders._patch import PatchEncoder
 from sk_dim.encoders._patch_filters import PatchFilters
+from sk_dim.encoders._series import SeriesEncoder
+from sk_dim.encoders._series_kernels import CompetingKernels, Proportions
 
 __all__ = [
     "ENCODERS",
+    "CompetingKernels",
     "ConvEncoder",
     "Encoder",
     "Features",
     "MLPEncoder",
     "PatchEncoder",
     "PatchFilters",
+    "Proportions",
+    "SeriesEncoder",
 ]
 
 ENCODERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     "conv": ConvEncoder,
     "mlp": MLPEncoder,
     "patch": PatchEncoder,
+    "series": SeriesEncoder,
 }

@@ -3,12 +3,13 @@
 This module imports nothing of its own package.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+Augment = Callable[[Tensor, Generator], Tensor]
 KINDS = ("table", "series", "image")  # of samples of one, two and three axes
 N_COMPONENTS = 1024  # where neither the user nor the encoder says
 LAYERS = ("global", "hidden", "conv", "local")
@@ -77,6 +78,9 @@ class Encoder(nn.Module):
     is_mirrored : bool
         Set to True where views are flipped: in evaluation a sample and its mirror image
         must then get equal features.
+    epochs : float
+        Factor of the number of epochs that ``max_iter="auto"`` stands for, small where
+        what is trained is little.
 
     Examples
     --------
@@ -100,6 +104,7 @@ class Encoder(nn.Module):
     needs_head: bool = False
     view_scale: float | None = None
     is_mirrored: bool = False
+    epochs: float = 1.0
 
     @staticmethod
     def full_width(input_shape: tuple[int, ...]) -> int:
@@ -116,7 +121,7 @@ class Encoder(nn.Module):
         """
         return N_COMPONENTS
 
-    def learn_first(self, batch: Tensor, seed: int) -> None:
+    def learn_first(self, batch: Tensor, seed: int, augment: Augment | None) -> None:
         """Choose weights that suit the samples, before training; by default none.
 
         Parameters
@@ -125,6 +130,8 @@ class Encoder(nn.Module):
             Some of the training samples, scaled.
         seed : int
             Seeds what is drawn.
+        augment : callable or None
+            Makes views, ``augment(batch, generator)``; None where there is one view.
         """
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, pad
 
-from sk_dim.encoders._contract import Encoder, Features, check_shape
+from sk_dim.encoders._contract import Augment, Encoder, Features, check_shape
 from sk_dim.encoders._layers import ColumnConv, Residual, grid_means, plan_halvings
 from sk_dim.encoders._patch_filters import PatchFilters, stride_of
 
@@ -148,7 +148,9 @@ class PatchEncoder(Encoder):
             n_values += 128 * min(4, sides[-1][1])
         return n_values
 
-    def learn_first(self, batch: Tensor, seed: int) -> None:
+    def learn_first(
+        self, batch: Tensor, seed: int, augment: Augment | None = None
+    ) -> None:
         """Learn the patch filters from scaled samples.
 
         Parameters
@@ -157,6 +159,8 @@ class PatchEncoder(Encoder):
             Some of the training samples.
         seed : int
             Seeds the choice of patches and their clustering.
+        augment : callable or None, default=None
+            Not used.
         """
         self.patches.learn(batch.unsqueeze(2) if self.is_series else batch, seed)
 

@@ -1,0 +1,254 @@
+"""SeriesEncoder: kernels of all time scales, and what DIM learns on them."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from sk_dim.encoders._contract import Augment, Encoder, Features, check_shape
+from sk_dim.encoders._series_kernels import SIZE, CompetingKernels, Proportions
+from sk_dim.encoders._view_basis import learn_basis
+
+WIDTH = 1024  # a power of 2, of which features have exactly the same variance
+MAX_LEARNT = 1024  # samples that the basis is learnt from
+MAX_VIEWED = 256  # of them, that views are made of
+N_VIEWS = 2  # of each of these
+N_FITTED = 16  # samples that thresholds are quantiles of
+N_VALUES = 128  # values of a series that count by their place, at most
+N_PLACES = 4  # parts of the time that do
+N_LOCATIONS = 16  # parts of the time that local features are of
+COUNTS_WEIGHT = 0.7  # of counts beside shares
+EVENNESS = 0.3  # power of a sample's length that its features are divided by
+
+
+class SeriesEncoder(Encoder):
+    """Encoder of series whose first layer is kernels of all time scales.
+
+    The first layer is fixed: random kernels that compete
+    (:class:`~sk_dim.encoders.CompetingKernels`), and shares of time for which others
+    are above thresholds (:class:`~sk_dim.encoders.Proportions`), both of the values and
+    of their differences. `learn_first` then learns a linear map of these features from
+    views of the samples, in closed form: directions in which views of one series differ
+    are shrunk. Where views change more than that, as in short series whose times have a
+    meaning, the features stay as they are, and features of places come with them.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        ``(channels, length)``, at least 9 long.
+    n_components : int
+        Size of the global features.
+    n_groups : int, default=32
+        Groups of 8 kernels at each dilation.
+    n_thresholds : int, default=30
+        Thresholds of each of the other 84 kernels, shared out among the dilations.
+    n_units : int, default=256
+        Units of the net on top, whose output the critics see.
+
+    Attributes
+    ----------
+    trust : Tensor of shape ()
+        How far views are trusted, from 0 to 1, once it is learnt.
+
+    Notes
+    -----
+    The global features are the map, turned so that all have the same variance, which
+    leaves distances as they are whatever scaler comes after. What is trained by
+    gradients is a small net on top of them: critics see its output, and with it
+    `local_scores` are computed. Training does not change the global features.
+
+    The hidden features are those of the first layer. Local features are shares in 16
+    parts of the time, or in 4 of series of up to 64 values.
+
+    References
+    ----------
+    A. Dempster, D. F. Schmidt, G. I. Webb (2023). Hydra: competing convolutional
+    kernels for fast and accurate time series classification. arXiv:2203.13652.
+
+    A. Dempster, D. F. Schmidt, G. I. Webb (2021). MiniRocket: a very fast (almost)
+    deterministic transform for time series classification. arXiv:2012.08791.
+
+    R. Balestriero, Y. LeCun (2022). Contrastive and non-contrastive self-supervised
+    learning recover global and local spectral embedding methods. arXiv:2205.11508.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_dim.augmentations import warp
+    >>> series = torch.randn(20, 1, 100)
+    >>> encoder = SeriesEncoder((1, 100), n_components=64)
+    >>> encoder.learn_first(series, seed=0, augment=warp)
+    >>> features = encoder.eval()(series)
+    >>> features.global_.shape, features.local.shape
+    (torch.Size([20, 64]), torch.Size([20, 672, 16]))
+    """
+
+    kinds = ("series",)
+    min_side = SIZE
+    epochs = 0.05
+    mean: Tensor
+    scale: Tensor
+    basis: Tensor
+    rotation: Tensor
+    trust: Tensor
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_components: int,
+        *,
+        n_groups: int = 32,
+        n_thresholds: int = 30,
+        n_units: int = 256,
+    ) -> None:
+        super().__init__()
+        check_shape(self, input_shape)
+        n_channels, length = input_shape
+        n_parts = N_LOCATIONS if length > 4 * N_LOCATIONS else N_PLACES
+        both = (length, length - 1)  # of values, and of their differences
+        counts = [CompetingKernels(n_channels, n, n_groups=n_groups) for n in both]
+        shares = [
+            Proportions(n_channels, n, n_thresholds, n_parts=n_parts) for n in both
+        ]
+        self.counts, self.shares = nn.ModuleList(counts), nn.ModuleList(shares)
+        self.sizes = (
+            sum(each.n_features for each in counts),
+            sum(each.n_features for each in shares),
+            N_PLACES * shares[0].n_kernels,
+            n_channels * min(length, N_VALUES),
+        )
+        n_all = sum(self.sizes)
+        self.register_buffer("mean", torch.zeros(n_all))
+        self.register_buffer("scale", torch.ones(n_all) / n_all**0.5)
+        # Random until it is learnt.
+        basis = torch.randn(n_all, min(n_components, 64)) / 8
+        self.register_buffer("basis", basis)
+        self.register_buffer("rotation", hadamard(n_components), persistent=False)
+        self.register_buffer("trust", torch.zeros(()))
+        self.code = nn.Sequential(
+            nn.BatchNorm1d(n_components),
+            nn.Linear(n_components, n_units),
+            nn.ReLU(),
+            nn.Linear(n_units, n_units),
+        )
+
+    @staticmethod
+    def full_width(input_shape: tuple[int, ...]) -> int:
+        """Return 1,024, for series of any shape.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            ``(channels, length)``.
+
+        Returns
+        -------
+        int
+        """
+        return WIDTH
+
+    @torch.no_grad()
+    def learn_first(
+        self, batch: Tensor, seed: int, augment: Augment | None = None
+    ) -> None:
+        """Learn thresholds and the map of the features from scaled samples.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n, c, l)
+            Some of the training samples.
+        seed : int
+            Seeds the choice of samples and the views.
+        augment : callable or None, default=None
+            Makes views; with None the map is that of principal components.
+        """
+        generator = torch.Generator(batch.device).manual_seed(seed)
+        order = torch.randperm(len(batch), generator=generator, device=batch.device)
+        batch = batch[order[:MAX_LEARNT]]
+        for i, series in enumerate(with_differences(batch[:N_FITTED])):
+            cast(Proportions, self.shares[i]).learn(series)
+        features = self._encode_blocks(batch)
+        self._learn_scaling(features)
+        n_pooled = sum(self.sizes[:2])
+        views = []
+        if augment is not None:
+            for _ in range(N_VIEWS):
+                view = self._encode_blocks(augment(batch[:MAX_VIEWED], generator))
+                views.append(self._standardise(view)[:, :n_pooled].cpu())
+        standardised = self._standardise(features).cpu()
+        n_most = len(self.rotation)
+        basis, trust = learn_basis(standardised, n_pooled, views, n_most)
+        self.trust.fill_(trust)
+        self.basis = basis.to(batch.device)
+
+    def forward(self, batch: Tensor) -> Features:
+        """Encode a scaled batch."""
+        features, local = self._encode_first(batch)
+        found = self._standardise(features) @ self.basis
+        lengths = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        global_ = (found / lengths**EVENNESS) @ self.rotation[: found.shape[1]]
+        return Features(global_, features, None, local, self.code(global_))
+
+    def _encode_blocks(self, batch: Tensor) -> Tensor:
+        """Return the features of the first layer of any number of samples."""
+        return torch.cat([self._encode_first(part)[0] for part in batch.split(64)])
+
+    @torch.no_grad()
+    def _encode_first(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the first layer, and its map in parts of the time."""
+        with torch.autocast(batch.device.type, enabled=False):
+            both = with_differences(batch.float())
+            counts = [self.counts[i](series) for i, series in enumerate(both)]
+            measured = [self.shares[i](series) for i, series in enumerate(both)]
+        shares, maps = zip(*measured, strict=True)
+        places = maps[0].unflatten(2, (N_PLACES, -1)).mean(dim=3)
+        values = both[0]
+        if values.shape[2] > N_VALUES:
+            values = interpolate(values, N_VALUES, mode="linear")
+        parts = [*counts, *shares, places.flatten(1), values.flatten(1)]
+        return torch.cat(parts, dim=1), torch.cat(maps, dim=1)
+
+    def _learn_scaling(self, features: Tensor) -> None:
+        """Let each kind of features have the same variance in all."""
+        mean = features.mean(dim=0)
+        spread = features.std(dim=0, correction=0)
+        scale = torch.where(spread > 1e-6 * (1 + mean.abs()), 1 / spread, 0.0)
+        weights = (COUNTS_WEIGHT, 1.0, 0.5**0.5, 0.5**0.5)
+        parts = [
+            part * (weight / (part > 0).sum().clamp_min(1).sqrt())
+            for part, weight in zip(scale.split(self.sizes), weights, strict=True)
+        ]
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.cat(parts))
+
+    def _standardise(self, features: Tensor) -> Tensor:
+        return (features - self.mean) * self.scale
+
+    def _load_from_state_dict(
+        self, state: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        # The number of directions is known only when they are learnt.
+        saved = state.get(f"{prefix}basis")
+        if saved is not None:
+            self.basis = self.basis.new_empty(saved.shape)
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def with_differences(series: Tensor) -> tuple[Tensor, Tensor]:
+    """Return series and the differences of neighbouring values."""
+    return series, series.diff(dim=-1)
+
+
+def hadamard(n: int) -> Tensor:
+    """Return a matrix (n, n) of entries of one size, orthonormal if n is a power of 2.
+
+    Each column weighs all rows alike, so that what it makes of uncorrelated features
+    has the same variance in all columns.
+    """
+    matrix = torch.ones(1, 1)
+    while len(matrix) < n:
+        matrix = torch.cat([matrix, matrix]).repeat(1, 2)
+        half = len(matrix) // 2
+        matrix[half:, half:] *= -1
+    return matrix[:n, :n] / n**0.5

@@ -1,0 +1,285 @@
+"""Fixed features of series: kernels in competition, and proportions above thresholds.
+
+Both look at nine values at a time, at dilations that double up to the length of the
+series, and are pooled over time, so that it does not matter when something happens.
+They need no training and are the strongest features of their cost that are known.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+SIZE = 9  # values that a kernel looks at
+BLOCK_VALUES = 2**19  # of responses at a time, which a CPU keeps in its cache
+MOST_TIMES = 4096  # of a series that kernels look at
+MOST_VALUES = 2**14  # that a threshold is a quantile of
+MOST_CHANNELS = 8  # that a group of kernels sees
+
+
+def plan_dilations(length: int) -> list[int]:
+    """Return 1, 2, 4 and so on, as long as a dilated kernel is within the series."""
+    most = max(1, (length - 1) // (SIZE - 1))
+    return [2**i for i in range(int(math.log2(most)) + 1)]
+
+
+def windows(series: Tensor, dilation: int) -> Tensor:
+    """Stack what a dilated kernel sees around each time, (..., 9, t), ends padded.
+
+    Of more than 4,096 times, every second, third and so on is taken.
+    """
+    length = series.shape[-1]
+    padded = pad(series, (SIZE // 2 * dilation, SIZE // 2 * dilation))
+    step = -(-length // MOST_TIMES)
+    starts = range(0, SIZE * dilation, dilation)
+    return torch.stack([padded[..., s : s + length : step] for s in starts], dim=-2)
+
+
+def count_times(length: int) -> int:
+    """Return for how many times of a series there are windows."""
+    step = -(-length // MOST_TIMES)
+    return -(-length // step)
+
+
+class CompetingKernels(nn.Module):
+    r"""Count which of the random kernels in each group fits best, and which worst.
+
+    At each time, in each group, the kernel of the largest response gets that response,
+    and the one of the smallest response gets a count of 1. Both are averaged over time.
+
+    Parameters
+    ----------
+    n_channels, length : int
+        Of a series.
+    n_groups : int, default=32
+        Groups at each dilation.
+    n_kernels : int, default=8
+        Kernels in each group.
+
+    Notes
+    -----
+    A group sees a mixture of up to 8 random channels. Features are square roots of the
+    averages, of negative ones 0, which makes their spread even.
+
+    References
+    ----------
+    A. Dempster, D. F. Schmidt, G. I. Webb (2023). Hydra: competing convolutional
+    kernels for fast and accurate time series classification. arXiv:2203.13652.
+
+    Examples
+    --------
+    >>> import torch
+    >>> kernels = CompetingKernels(1, 100, n_groups=4)
+    >>> kernels(torch.randn(3, 1, 100)).shape
+    torch.Size([3, 256])
+    """
+
+    kernels: Tensor
+    mixing: Tensor
+
+    def __init__(
+        self, n_channels: int, length: int, *, n_groups: int = 32, n_kernels: int = 8
+    ) -> None:
+        super().__init__()
+        self.dilations = plan_dilations(length)
+        shape = (len(self.dilations), n_groups, n_kernels, SIZE)
+        kernels = torch.randn(shape)
+        kernels = kernels - kernels.mean(dim=-1, keepdim=True)
+        kernels = kernels / kernels.abs().sum(dim=-1, keepdim=True)
+        self.register_buffer("kernels", kernels)
+        self.register_buffer("mixing", _draw_mixing(*shape[:2], n_channels))
+
+    @property
+    def n_features(self) -> int:
+        """Features of a series: two for each kernel."""
+        return 2 * self.kernels[..., 0].numel()
+
+    @torch.no_grad()
+    def forward(self, series: Tensor) -> Tensor:
+        """Map series (n, c, l) to (n, n_features)."""
+        n_times = count_times(series.shape[2])
+        n_responses = self.kernels[0, ..., 0].numel() * n_times
+        n_rows = max(1, BLOCK_VALUES // n_responses)
+        return torch.cat([self._count(part) for part in series.split(n_rows)])
+
+    def _count(self, series: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        # Memory that is taken once: to take it anew costs more than the products.
+        n_times = count_times(series.shape[2])
+        shape = (len(series), *self.kernels.shape[1:3], n_times)
+        responses, share = series.new_empty(shape), series.new_empty(shape)
+        for dilation, kernels, mixing in zip(
+            self.dilations, self.kernels, self.mixing, strict=True
+        ):
+            if mixing.shape[1] == 1:
+                seen, out = windows(series[:, 0], dilation), responses.flatten(1, 2)
+                torch.matmul(kernels.flatten(0, 1), seen, out=out)
+            else:
+                seen = windows(mixing @ series, dilation)
+                torch.matmul(kernels, seen, out=responses)
+            best = responses.amax(dim=2, keepdim=True)
+            worst = responses.amin(dim=2, keepdim=True)
+            torch.le(responses, worst, out=share)
+            n_worst = share.mean(dim=-1)
+            torch.ge(responses, best, out=share)
+            found += [share.mul_(responses).mean(dim=-1), n_worst]
+        return torch.cat([each.flatten(1) for each in found], dim=1).clamp_min(0).sqrt()
+
+
+class Proportions(nn.Module):
+    r"""Measure the share of time for which each kernel's response is above thresholds.
+
+    The kernels are the 84 that have the weight 2 at three of nine places and -1 at the
+    others. Thresholds are quantiles of their responses, which `learn` sets.
+
+    Parameters
+    ----------
+    n_channels, length : int
+        Of a series.
+    n_thresholds : int, default=15
+        Of each kernel, shared out among the dilations.
+    n_parts : int, default=8
+        Parts of the time, of equal length, that shares are taken in.
+
+    Notes
+    -----
+    A step counts a response just above a threshold in full and one just below not at
+    all; here a ramp of a fifth of a standard deviation takes its place. Each kernel
+    sees a mixture of up to 8 random channels.
+
+    References
+    ----------
+    A. Dempster, D. F. Schmidt, G. I. Webb (2021). MiniRocket: a very fast (almost)
+    deterministic transform for time series classification. arXiv:2012.08791.
+
+    Examples
+    --------
+    >>> import torch
+    >>> proportions = Proportions(1, 100)
+    >>> series = torch.randn(3, 1, 100)
+    >>> proportions.learn(series)
+    >>> whole, parts = proportions(series)
+    >>> whole.shape, parts.shape
+    (torch.Size([3, 1344]), torch.Size([3, 336, 8]))
+    """
+
+    kernels: Tensor
+    mixing: Tensor
+    thresholds: Tensor
+    scales: Tensor
+
+    def __init__(
+        self,
+        n_channels: int,
+        length: int,
+        n_thresholds: int = 15,
+        *,
+        n_parts: int = 8,
+    ) -> None:
+        super().__init__()
+        self.n_parts = n_parts
+        self.dilations = plan_dilations(length)
+        n_dilations = len(self.dilations)
+        kernels = torch.full((84, SIZE), -1.0)
+        for kernel, places in zip(
+            kernels, itertools.combinations(range(SIZE), 3), strict=True
+        ):
+            kernel[list(places)] = 2.0
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.register_buffer("mixing", _draw_mixing(n_dilations, 84, n_channels))
+        each = math.ceil(n_thresholds / n_dilations)
+        self.register_buffer("thresholds", torch.zeros(n_dilations, 84, each))
+        self.register_buffer("scales", torch.ones(n_dilations, 84))
+
+    @property
+    def n_features(self) -> int:
+        """Features of a series: one for each threshold."""
+        return self.thresholds.numel()
+
+    @property
+    def n_kernels(self) -> int:
+        """Kernels at all dilations."""
+        return self.scales.numel()
+
+    @torch.no_grad()
+    def learn(self, series: Tensor) -> None:
+        """Set the thresholds of each kernel to quantiles of its responses.
+
+        Parameters
+        ----------
+        series : Tensor of shape (n, c, l)
+            Some of the training samples.
+        """
+        n_quantiles = self.thresholds[0, 0].numel()
+        # A sequence of low discrepancy: other quantiles for each kernel, evenly spread.
+        order = torch.arange(1, 84 * n_quantiles + 1, dtype=torch.float64)
+        shares = (order * (math.sqrt(5) - 1) / 2 % 1).view(84, n_quantiles)
+        for i, responses in enumerate(self._responses(series)):
+            values = responses.transpose(0, 1).flatten(1)
+            step = -(-values.shape[1] // MOST_VALUES)
+            values = values[:, ::step].sort(dim=1).values
+            places = (shares * (values.shape[1] - 1)).round().long().to(values.device)
+            self.thresholds[i] = values.gather(1, places).sort(dim=1).values
+            spread = values.std(dim=1)
+            self.scales[i] = torch.where(spread > 0, 5 / spread, 1.0)
+
+    @torch.no_grad()
+    def forward(self, series: Tensor) -> tuple[Tensor, Tensor]:
+        """Map series (n, c, l) to shares of the whole time and of parts of it.
+
+        Parameters
+        ----------
+        series : Tensor of shape (n, c, l)
+            Samples.
+
+        Returns
+        -------
+        whole : Tensor of shape (n, n_features)
+            For every threshold.
+        parts : Tensor of shape (n, n_kernels, n_parts)
+            For the middle one of the thresholds of each kernel at each dilation.
+        """
+        n_rows = max(1, BLOCK_VALUES // (84 * count_times(series.shape[2])))
+        blocks = [self._measure(block) for block in series.split(n_rows)]
+        whole, parts = zip(*blocks, strict=True)
+        return torch.cat(whole), torch.cat(parts)
+
+    def _measure(self, series: Tensor) -> tuple[Tensor, Tensor]:
+        whole, parts = [], []
+        means = part_means(count_times(series.shape[2]), self.n_parts, series)
+        middle = self.thresholds.shape[2] // 2
+        for i, responses in enumerate(self._responses(series)):
+            scale = self.scales[i][:, None]
+            responses.mul_(scale)
+            above = torch.empty_like(responses)
+            for place, threshold in enumerate(self.thresholds[i].T):
+                torch.sub(responses, threshold[:, None] * scale - 0.5, out=above)
+                whole.append(above.clamp_(0, 1).mean(dim=-1))
+                if place == middle:
+                    parts.append(above @ means)
+        return torch.cat(whole, dim=1), torch.cat(parts, dim=1)
+
+    def _responses(self, series: Tensor) -> Iterator[Tensor]:
+        """Yield the responses (n, 84, l) at each dilation."""
+        for dilation, mixing in zip(self.dilations, self.mixing, strict=True):
+            weights = mixing[:, :, None] * self.kernels[:, None]  # (84, c, 9)
+            yield weights.flatten(1) @ windows(series, dilation).flatten(1, 2)
+
+
+def part_means(length: int, n_parts: int, like: Tensor) -> Tensor:
+    """Matrix (length, n_parts) that takes means over parts of the time."""
+    part = torch.arange(length, device=like.device) * n_parts // length
+    shares = nn.functional.one_hot(part, n_parts).to(like.dtype)
+    return shares / shares.sum(dim=0)
+
+
+def _draw_mixing(n_dilations: int, n_groups: int, n_channels: int) -> Tensor:
+    """Draw (n_dilations, n_groups, n_channels) of weights that mix random channels."""
+    mixing = torch.zeros(n_dilations, n_groups, n_channels)
+    for row in mixing.flatten(0, 1):
+        n_seen = int(torch.randint(1, min(MOST_CHANNELS, n_channels) + 1, ()))
+        row[torch.randperm(n_channels)[:n_seen]] = n_seen**-0.5
+    return mixing

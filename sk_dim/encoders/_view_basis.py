@@ -1,0 +1,146 @@
+"""Linear map of fixed features, learnt from views without labels or gradients.
+
+Of the linear maps of normal features, the one that keeps most information between two
+views of a sample shrinks directions in which views of one sample differ, and keeps
+those in which samples do. Two eigenvalue problems find it.
+
+This module imports nothing of its own package.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FLOOR = 0.03  # share of the variance that bounds how far directions are shrunk
+TRUSTED, DISTRUSTED = 0.5, 0.68  # variance that views make, as a share of all
+ALIKE, UNLIKE = 0.5, 0.25  # nearest neighbours by place that are so by pooled features
+N_NEIGHBOURS = 5
+NEGLIGIBLE = 1e-6  # of the largest variance
+TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features that count with a weight, themselves or mapped by a matrix (f, k)."""
+
+    columns: slice
+    weight: float
+    matrix: Tensor | None = None
+
+    def of(self, features: Tensor) -> Tensor:
+        """Return these features of the samples."""
+        own = features[:, self.columns]
+        return own if self.matrix is None else own @ self.matrix
+
+
+def learn_basis(
+    features: Tensor, n_pooled: int, views: list[Tensor], n_most: int
+) -> tuple[Tensor, float]:
+    """Learn principal directions of features, after shrinking what views change.
+
+    Views of some data change more than what tells samples apart. So the more of the
+    variance they make, the less they count; in their place come the features as they
+    are, and those of places where these find the same neighbours.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, f), float32
+        Standardised; first those that are pooled over a sample, then those of places.
+    n_pooled : int
+        How many are pooled.
+    views : list of Tensor of shape (m, n_pooled)
+        Pooled features of views of the first m samples, standardised alike.
+    n_most : int
+        Largest number of directions.
+
+    Returns
+    -------
+    basis : Tensor of shape (f, r)
+        Maps features to directions, the largest first; their variances add up to 1.
+    trust : float
+        From 0 to 1, how much of them is owed to what views have in common.
+    """
+    pooled, places = slice(0, n_pooled), slice(n_pooled, features.shape[1])
+    whole = features[:, pooled]
+    trust, blocks = 0.0, []
+    if _variance(whole) < TINY:  # all samples are the same
+        return features.new_zeros(features.shape[1], 1), trust
+    if views:
+        differences = torch.cat([_difference(view, whole) for view in views])
+        share = _variance(differences) / _variance(whole)
+        trust = _ramp(share, DISTRUSTED, TRUSTED)
+        if trust > 0:
+            blocks.append(Block(pooled, trust, _shrink(whole, differences)))
+    if trust < 1:
+        blocks.append(Block(pooled, 1 - trust))
+        overlap = _overlap(whole, features[:, places])
+        blocks.append(Block(places, (1 - trust) * _ramp(overlap, UNLIKE, ALIKE)))
+    return _principal_directions(features, blocks, n_most), trust
+
+
+def _ramp(value: float, start: float, end: float) -> float:
+    """Rise from 0 at `start` to 1 at `end`."""
+    return min(1.0, max(0.0, (value - start) / (end - start)))
+
+
+def _difference(view: Tensor, whole: Tensor) -> Tensor:
+    """Difference of views to their samples, less what it is on average."""
+    difference = view - whole[: len(view)]
+    return difference - difference.mean(dim=0)
+
+
+def _variance(rows: Tensor) -> float:
+    """Mean squared length of centred rows."""
+    return float(rows.square().sum() / len(rows))
+
+
+def _shrink(whole: Tensor, differences: Tensor) -> Tensor:
+    """Map features to directions, those that differ between views shrunk."""
+    values, vectors = _eigen(whole @ whole.T)
+    span = whole.T @ (vectors * values.rsqrt())  # orthonormal
+    between = differences @ span
+    covariance = between.T @ between / len(between) / _variance(whole)
+    covariance.diagonal().add_(FLOOR / len(covariance))
+    values, vectors = torch.linalg.eigh(covariance.double())
+    return span @ (vectors * values.rsqrt()).float()
+
+
+def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues that are not negligible, largest first, and their vectors."""
+    values, vectors = torch.linalg.eigh(gram.double())
+    keep = values > NEGLIGIBLE * values[-1].clamp_min(TINY)
+    return values[keep].flip(0).float(), vectors[:, keep].flip(1).float()
+
+
+def _principal_directions(features: Tensor, blocks: list[Block], n_most: int) -> Tensor:
+    """Principal directions of all blocks side by side, each of variance its weight."""
+    total = sum(block.weight for block in blocks)
+    sides = [block.of(features) for block in blocks]
+    sizes = [
+        block.weight / total / max(_variance(side), TINY)
+        for block, side in zip(blocks, sides, strict=True)
+    ]
+    gram = torch.zeros(len(features), len(features))
+    for side, size in zip(sides, sizes, strict=True):
+        gram += size * side @ side.T
+    values, vectors = _eigen(gram)
+    dual = vectors[:, :n_most] * values[:n_most].rsqrt()
+    basis = features.new_zeros(features.shape[1], dual.shape[1])
+    for block, side, size in zip(blocks, sides, sizes, strict=True):
+        own = size * (side.T @ dual)
+        basis[block.columns] += own if block.matrix is None else block.matrix @ own
+    return basis
+
+
+def _overlap(whole: Tensor, places: Tensor) -> float:
+    """Share of the nearest neighbours by place that are so by pooled features."""
+    if len(whole) <= N_NEIGHBOURS:
+        return 0.0
+    near = []
+    for features in (whole, places):
+        distances = torch.cdist(features, features)
+        distances.fill_diagonal_(torch.inf)
+        near.append(distances.topk(N_NEIGHBOURS, largest=False).indices)
+    is_same = near[0][:, :, None] == near[1][:, None, :]
+    return float(is_same.any(dim=2).float().mean())
