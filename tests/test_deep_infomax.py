@@ -421,7 +421,9 @@ def test_global_generators_are_untouched_and_do_not_matter(encoder, digits):
     assert_same_state(state(a), state(b))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)]
+)
 @pytest.mark.filterwarnings("ignore:precision='bfloat16' is emulated")
 def test_fits_in_threads_do_not_disturb_each_other(precision, digits):
     X = digits[0][:60]

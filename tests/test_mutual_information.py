@@ -344,7 +344,11 @@ CODES = np.random.default_rng(1).integers(0, 60, 600)
     ("X", "Y", "truth"),
     [
         pytest.param(
-            pd.Series(LABELS).astype("Int64"), LABELS, math.log(10), id="Int64"
+            pd.Series(LABELS).astype("Int64"),
+            LABELS,
+            math.log(10),
+            id="Int64",
+            marks=pytest.mark.slow,
         ),
         pytest.param(CODES, CODES % 3, math.log(3), id="codes"),
         pytest.param(

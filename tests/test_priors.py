@@ -24,6 +24,7 @@ def match(sign, draw, squash=None, n_steps=250):
     return codes.detach()
 
 
+@pytest.mark.slow
 def test_codes_move_to_the_normal_prior():
     codes = match(+1, normal)
     assert codes.mean(dim=0).abs().max() < 0.5
