@@ -366,7 +366,7 @@ def test_score_does_not_depend_on_the_order_of_rows_much(fitted, digits):
 
 
 def test_score_works_for_any_bound_and_critic(digits):
-    X = digits[0][:60]
+    X = digits[0][:30]
     for params in [
         {"bound": "jsd"},
         {"critic": "concat"},

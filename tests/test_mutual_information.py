@@ -102,7 +102,8 @@ def test_dependence_without_correlation():
     assert abs(found - information) < 0.08
 
 
-@pytest.mark.parametrize("as_type", [int, pytest.param(str, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("as_type", [int, str])
 def test_discrete_variables_whatever_their_names(as_type):
     table = [[0.3, 0.05, 0.05], [0.05, 0.2, 0.05], [0.05, 0.05, 0.2]]
     X, Y, information = make_discrete_pairs(1000, probabilities=table, random_state=0)
