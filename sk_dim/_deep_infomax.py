@@ -112,8 +112,8 @@ class DeepInfomaxTransformer(
         - "auto" is ``("crop", "noise")`` for images: the features keep colour, left and
           right; exact position and size are kept less well. For series it is a crop by
           at most a tenth and "warp": the features keep amplitude, the direction of time
-          and the phase. For tables it is "corrupt", which replaces values by those of
-          other rows, so that the features keep what several columns tell.
+          and most of the phase. For tables it is "corrupt", which replaces values by
+          those of other rows, so that the features keep what several columns tell.
         - "natural" is crop, flip and color, for photographs. Left, right and position
           are forgotten. The "patch" encoder then averages over mirror images, so
           `transform` takes four passes instead of two.

@@ -98,6 +98,18 @@ def test_the_turn_keeps_distances_and_evens_variances(n):
     assert (matrix.abs() == matrix.abs()[0, 0]).all()
 
 
+def test_more_components_than_directions_take_no_more_memory_than_their_own():
+    matrix = hadamard(100_000)
+    assert matrix.shape == (1024, 100_000)
+    torch.testing.assert_close(matrix[:, :9], matrix[:, 1024:1033])
+    # Wide encoders are built on a device without memory first.
+    assert fitted(walks(6, 2, 20), n_components=5000).encoder_.rotation.shape[1] == 5000
+    with pytest.raises(ValueError, match=r"can have up to .* with this encoder"):
+        fitted(walks(6, 2, 20), n_components=10**7)
+    wide = hadamard(4096)
+    torch.testing.assert_close(wide @ wide.T, torch.eye(1024), atol=1e-5, rtol=0)
+
+
 # Series of any kind
 
 

@@ -220,10 +220,10 @@ def _check_width(width: int, encoder: Callable, shape: tuple[int, ...]) -> None:
     """Raise a ValueError where so many components would not fit in memory."""
 
     def count(n_components: int) -> int:
-        """Count the parameters of an encoder, which is not built for it."""
+        """Count parameters and buffers of an encoder, which is not built for it."""
         with torch.device("meta"):
             built = encoder(shape, n_components)
-        return sum(each.numel() for each in built.state_dict().values())
+        return sum(each.numel() for each in (*built.parameters(), *built.buffers()))
 
     def fits(n_components: int) -> bool:
         return count(n_components) - least <= MAX_PARAMETERS

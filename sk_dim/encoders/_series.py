@@ -38,7 +38,7 @@ class SeriesEncoder(Encoder):
     input_shape : tuple of int
         ``(channels, length)``, at least 9 long.
     n_components : int
-        Size of the global features.
+        Size of the global features; above 1,024, columns repeat.
     n_groups : int, default=32
         Groups of 8 kernels at each dilation.
     n_thresholds : int, default=30
@@ -241,14 +241,16 @@ def with_differences(series: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hadamard(n: int) -> Tensor:
-    """Return a matrix (n, n) of entries of one size, orthonormal if n is a power of 2.
+    """Return a matrix (k, n) of entries of one size, k the less of n and 1,024.
 
-    Each column weighs all rows alike, so that what it makes of uncorrelated features
-    has the same variance in all columns.
+    Its rows are orthonormal if n is a power of 2. Each column weighs all rows alike, so
+    that what it makes of uncorrelated features has the same variance in all columns.
     """
+    n_rows = min(n, MAX_LEARNT)
     matrix = torch.ones(1, 1)
-    while len(matrix) < n:
+    while len(matrix) < n_rows:
         matrix = torch.cat([matrix, matrix]).repeat(1, 2)
         half = len(matrix) // 2
         matrix[half:, half:] *= -1
-    return matrix[:n, :n] / n**0.5
+    n_times = -(-n // len(matrix))
+    return matrix.repeat(1, n_times)[:n_rows, :n] / n**0.5

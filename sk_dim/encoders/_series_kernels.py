@@ -278,8 +278,7 @@ def part_means(length: int, n_parts: int, like: Tensor) -> Tensor:
 
 def _draw_mixing(n_dilations: int, n_groups: int, n_channels: int) -> Tensor:
     """Draw (n_dilations, n_groups, n_channels) of weights that mix random channels."""
-    mixing = torch.zeros(n_dilations, n_groups, n_channels)
-    for row in mixing.flatten(0, 1):
-        n_seen = int(torch.randint(1, min(MOST_CHANNELS, n_channels) + 1, ()))
-        row[torch.randperm(n_channels)[:n_seen]] = n_seen**-0.5
-    return mixing
+    n_most = min(MOST_CHANNELS, n_channels)
+    n_seen = torch.randint(1, n_most + 1, (n_dilations, n_groups, 1))
+    order = torch.rand(n_dilations, n_groups, n_channels).argsort(dim=2).argsort(dim=2)
+    return (order < n_seen) / n_seen.sqrt()
