@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._devices import seeded
-from sk_dim._inputs._arrays import as_array
+from sk_dim._inputs._rows import read_array
 from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
 from sk_dim._training._fine_tuning import FineTuner
 from sk_dim._training._model import prepare, rows_like
@@ -246,7 +246,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 "None; -1 marks rows without a label."
             )
         classes, class_ids = encode_labels(y)
-        X = as_array(X)
+        X = read_array(self._given(), X)
         check_consistent_length(X, class_ids)
         weights = weigh_classes(self.class_weight, classes, class_ids)
         rng = check_random_state(self.random_state)
@@ -368,7 +368,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             If no row has a label.
         """
         has_label, labels = select_labelled(y)
-        X = as_array(X)
+        X = read_array(self._given(), X)
         check_consistent_length(X, has_label, sample_weight)
         rows = np.flatnonzero(has_label)
         weights = None if sample_weight is None else _safe_indexing(sample_weight, rows)
@@ -397,21 +397,16 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             )
         return Recipe.from_params(vars(self))
 
-    def _make_encoder(
-        self, X: ArrayLike, rng: np.random.RandomState
-    ) -> DeepInfomaxTransformer:
-        """Return a transformer of our own, fitted, or built for training from scratch.
+    def _given(self) -> DeepInfomaxTransformer:
+        """Return the transformer that was given, out of its wrapping, or the default.
 
         Raises
         ------
         TypeError
             If the encoder is no DeepInfomaxTransformer.
-        NotFittedError
-            If it is frozen but not fitted.
         """
         given = self.encoder
-        is_frozen = isinstance(given, FrozenEstimator)
-        if is_frozen:
+        if isinstance(given, FrozenEstimator):
             given = given.estimator
         if given is None:
             given = DeepInfomaxTransformer()
@@ -421,6 +416,20 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 "not, a FrozenEstimator of a fitted one, or None. Features of other "
                 "transformers can go into any classifier by a pipeline."
             )
+        return given
+
+    def _make_encoder(
+        self, X: ArrayLike, rng: np.random.RandomState
+    ) -> DeepInfomaxTransformer:
+        """Return a transformer of our own, fitted, or built for training from scratch.
+
+        Raises
+        ------
+        NotFittedError
+            If it is frozen but not fitted.
+        """
+        given = self._given()
+        is_frozen = isinstance(self.encoder, FrozenEstimator)
         if self.pretrain and (is_frozen or hasattr(given, "model_")):
             check_is_fitted(given)
             encoder = copy.deepcopy(given)

@@ -17,8 +17,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sk_dim._inputs._arrays import as_array
-from sk_dim._inputs._rows import Rows
+from sk_dim._inputs._rows import Rows, read_array
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
 from sk_dim._training._model import Model, prepare, resume, rows_like
 from sk_dim._training._net import InfomaxNet
@@ -329,7 +328,7 @@ class DeepInfomaxTransformer(
             As in `fit`.
         """
         goes_on = hasattr(self, "model_")
-        X = as_array(X)
+        X = read_array(self, X)
         if goes_on and _num_samples(X) == 1:
             self._rows(X)
             warn(

@@ -83,7 +83,7 @@ def test_scaling_of_images_is_by_channel_and_in_blocks(monkeypatch):
     X = np.random.default_rng(0).normal(
         [[[[1]], [[5]]]], [[[[2]], [[9]]]], (50, 2, 8, 8)
     )
-    monkeypatch.setattr("sk_dim._inputs._scaling.BLOCK_VALUES", 1000)
+    monkeypatch.setattr("sk_dim._inputs._rows.BLOCK_VALUES", 1000)
     rows = Rows(X, InputFormat("image", (2, 8, 8), channel_axis=0))
     scaling = Scaling.learn(rows, CPU)
     np.testing.assert_allclose(scaling.mean.flatten(), X.mean(axis=(0, 2, 3)))
@@ -133,7 +133,7 @@ def test_values_too_large_to_be_squared():
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
 def test_resident_rows_are_those_of_the_array(dtype, monkeypatch):
     # Copied in blocks of two.
-    monkeypatch.setattr("sk_dim._inputs._sources.BLOCK_VALUES", 50)
+    monkeypatch.setattr("sk_dim._inputs._rows.BLOCK_VALUES", 50)
     X = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 1)).astype(dtype)
     rows = Rows(X, InputFormat("image", (4, 5, 1), channel_axis=2))
     scaling = Scaling.learn(rows, CPU)
@@ -163,7 +163,9 @@ def test_a_drawn_sample_is_of_different_rows_and_bounded():
     assert not torch.equal(drawn, table(X).draw(seed=1)[:, 0])
     assert len(table(np.zeros((200, 2**17), dtype=np.uint8)).draw(0)) == 64
     # Two samples of 2**25 values are enough to cut patches from.
-    large = Rows(np.zeros((3, 1), dtype=np.uint8), InputFormat("table", (2**25,)))
+    large = Rows(
+        np.broadcast_to(np.uint8(0), (3, 2**25)), InputFormat("table", (2**25,))
+    )
     large.take = lambda drawn: drawn
     assert len(large.draw(0)) == 2
 
@@ -206,7 +208,7 @@ def test_values_too_large_for_the_scaling_are_refused_in_transform(value, shape)
 
 
 def test_rows_are_checked_block_by_block_before_training_goes_on(monkeypatch):
-    monkeypatch.setattr("sk_dim._inputs._scaling.BLOCK_VALUES", 8)
+    monkeypatch.setattr("sk_dim._inputs._rows.BLOCK_VALUES", 8)
     X = np.random.default_rng(0).normal(size=(30, 4))
     scaling = Scaling.learn(table(X), CPU)
     scaling.check(table(X))

@@ -1,6 +1,6 @@
 """From what a user passes as X to one array of finite numbers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from os import PathLike
 from typing import Any
@@ -18,10 +18,18 @@ WHAT_TO_PASS = (
     "(n, C, H, W) or (n, H, W, C) for images, (n, C, L) for series"
 )
 NOT_ARRAYS = (str, bytes, PathLike, Mapping, AbstractSet, Iterator, Dataset, DataLoader)
+Pad = Callable[[list[np.ndarray]], np.ndarray]
 
 
-def as_array(X: Any) -> Any:
+def as_array(X: Any, pad: Pad | None = None) -> Any:
     """Return X as an array or as the frame it is, samples that are arrays stacked.
+
+    Parameters
+    ----------
+    X : object
+        What was given.
+    pad : callable, default=None
+        Stacks samples of different shapes; None refuses them.
 
     Raises
     ------
@@ -35,11 +43,11 @@ def as_array(X: Any) -> Any:
     if isinstance(X, Tensor):
         X = _from_tensor(X)
     elif not hasattr(X, "shape"):
-        X = _from_items(X)
+        X = _from_items(X, pad)
     elif _is_column(X):
         values = np.asarray(X)
         if values.dtype.kind in "OUS":
-            X = _stack(values.ravel().tolist(), X)
+            X = _stack(values.ravel().tolist(), X, pad)
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if kind == "c":
         raise ValueError(
@@ -73,8 +81,31 @@ def refuse_other_than_arrays(X: Any, name: str = "X") -> None:
         raise TypeError(_how_to_read(X, name))
 
 
-def check_numbers(estimator: Any, X: Any, n_min: int, *, is_first: bool) -> np.ndarray:
+def check_numbers(
+    estimator: Any,
+    X: Any,
+    n_min: int,
+    *,
+    is_first: bool,
+    has_columns: bool,
+    allow_nan: bool = False,
+) -> np.ndarray:
     """Check an array or a frame as scikit-learn does, and that all values are finite.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets or has `n_features_in_`, and `feature_names_in_` where X has names.
+    X : array or frame
+        What was given.
+    n_min : int
+        Rows that it needs.
+    is_first : bool
+        Whether the estimator is to learn the number of columns.
+    has_columns : bool
+        Whether there must be as many columns in each call, by the same names.
+    allow_nan : bool, default=False
+        Whether NaN may be among the values.
 
     Raises
     ------
@@ -82,7 +113,7 @@ def check_numbers(estimator: Any, X: Any, n_min: int, *, is_first: bool) -> np.n
         For what is empty, sparse, of too few rows, not numbers or not finite.
     """
     try:
-        if len(X.shape) <= 2:
+        if has_columns:
             X = validate_data(
                 estimator,
                 X,
@@ -112,11 +143,11 @@ def check_numbers(estimator: Any, X: Any, n_min: int, *, is_first: bool) -> np.n
         raise
     if X.dtype.kind in "mM":
         X = _seconds(X)
-    check_finite(X)
+    check_finite(X, allow_nan=allow_nan)
     return X
 
 
-def check_finite(X: np.ndarray) -> None:
+def check_finite(X: np.ndarray, *, allow_nan: bool = False) -> None:
     """Raise a ValueError that says how many rows hold NaN or infinity, if any do."""
     if X.dtype.kind != "f" or X.size == 0:
         return
@@ -130,6 +161,8 @@ def check_finite(X: np.ndarray) -> None:
         if is_fine:  # else they are looked at one by one: the sum may overflow
             continue
         has_nan, has_infinity = np.isnan(part).any(axis=1), np.isinf(part).any(axis=1)
+        if allow_nan:
+            has_nan[:] = False
         counts["NaN"] += int(has_nan.sum())
         counts["infinity"] += int(has_infinity.sum())
         bad = np.flatnonzero(has_nan | has_infinity)
@@ -142,8 +175,8 @@ def check_finite(X: np.ndarray) -> None:
     )
     raise ValueError(
         f"X contains {found}, the first of them row {first}; leave such rows out, or "
-        "fill these values in (tables: sklearn.impute.SimpleImputer; series that were "
-        "padded: cut all to one length)."
+        "fill these values in (tables: sklearn.impute.SimpleImputer; gaps and ends of "
+        "series: input_type='series' takes NaN)."
     )
 
 
@@ -165,24 +198,24 @@ def _is_column(X: Any) -> bool:
     return len(X.shape) == 1 or (len(X.shape) == 2 and X.shape[1] == 1)
 
 
-def _from_items(X: Any) -> Any:
+def _from_items(X: Any, pad: Pad | None) -> Any:
     """Return a list, or what numpy makes an array of, as an array."""
     is_list = isinstance(X, Sequence) and not hasattr(X, "__array__") and len(X) > 0
     if is_list and (hasattr(X[0], "shape") or hasattr(X[0], "__array_interface__")):
-        return np.asarray(_stack(list(X), X))
+        return np.asarray(_stack(list(X), X, pad))
     try:
         array = np.asarray(X)
     except ValueError:
         if not is_list:
             raise
-        return _stack(list(X), X)
+        return _stack(list(X), X, pad)
     if array.ndim == 1 and array.dtype.kind in "OUS":
-        return _stack(array.tolist(), array)
+        return _stack(array.tolist(), array, pad)
     return array
 
 
-def _stack(items: list, whole: Any) -> Any:
-    """Stack samples of one shape; `whole` is returned where they are single values."""
+def _stack(items: list, whole: Any, pad: Pad | None = None) -> Any:
+    """Stack samples, which `whole` is made of; it is returned if they are no arrays."""
     for row, item in enumerate(items):
         if isinstance(item, str | bytes | PathLike):
             if _is_number(item):
@@ -201,13 +234,16 @@ def _stack(items: list, whole: Any) -> Any:
             "leave such rows out."
         )
     sizes = list(dict.fromkeys(shapes))
+    if len(sizes) > 1 and pad is not None:
+        return pad(arrays)
     if len(sizes) > 1:
         shown = ", ".join(map(str, sizes[:3]))
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
         raise ValueError(
             f"the samples in X have different shapes: {shown}{more}; bring all to one "
             "shape first: resize images and give them the same channels (of PIL images "
-            "by image.convert('RGB').resize((width, height))), cut or resample series."
+            "by image.convert('RGB').resize((width, height))); series may differ in "
+            "length, with input_type='series'."
         )
     return np.stack(arrays)
 

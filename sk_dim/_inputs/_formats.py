@@ -24,11 +24,14 @@ class InputFormat:
         Shape of a sample as it lies in X, channels where they are.
     channel_axis : int or None
         The axis of `layout` that holds the channels; None where there is no such axis.
+    any_length : bool
+        Whether series of other lengths, and padded by NaN, are taken too.
     """
 
     kind: str
     layout: tuple[int, ...]
     channel_axis: int | None = None
+    any_length: bool = False
 
     @property
     def n_features(self) -> int:
@@ -47,15 +50,29 @@ class InputFormat:
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise a ValueError unless an array of `shape` holds such samples."""
-        if shape[1:] != self.layout and shape[1:] != (self.n_features,):
+        layout = shape[1:]
+        if layout == self.layout or layout == (self.n_features,):
+            return
+        if not self.any_length:
             raise ValueError(
                 f"X has samples of shape {shape[1:]}, but fit saw {self.layout}; pass "
                 f"samples of that shape, or flattened rows of {self.n_features} values."
             )
+        sides = InputFormat(self.kind, layout, self.channel_axis)
+        if len(layout) != len(self.layout) or sides.shape[0] != self.shape[0]:
+            raise ValueError(
+                f"X has series of shape {layout}, but fit saw {self.layout}; only the "
+                "length may be another, so pass as many channels on the same axis."
+            )
+        if sides.shape[1] < 2:
+            raise ValueError(
+                f"X has series of shape {layout}, and a series needs at least 2 values."
+            )
 
     def to_channels_first(self, batch: Tensor) -> Tensor:
         """View a batch of rows, (n, *layout) or flattened, as (n, *shape)."""
-        batch = batch.reshape(len(batch), *self.layout)
+        if batch.ndim != 1 + len(self.layout):
+            batch = batch.reshape(len(batch), *self.layout)
         if self.kind == "table":
             return batch
         if self.channel_axis is None:

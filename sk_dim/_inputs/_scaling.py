@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_dim._inputs._rows import BLOCK_VALUES, Rows
+from sk_dim._inputs._arrays import BLOCK_VALUES
+from sk_dim._inputs._rows import Rows
 from sk_dim._validation import warn
 
 MAX_SCALED = 1e15  # standard deviations, whose square float32 still holds
@@ -44,18 +45,17 @@ class Scaling:
     def learn(cls, rows: Rows, device: torch.device) -> Self:
         """Learn means and standard deviations from all rows."""
         shape = (rows.fmt.shape[0], *[1] * (len(rows.fmt.shape) - 1))
-        axes = [axis for axis in range(len(shape) + 1) if axis != 1]
         count = 0
         mean = squares = torch.zeros(shape[0], dtype=torch.float64)
         low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
-        block = max(1, BLOCK_VALUES // rows.fmt.n_features)
-        for start in range(0, len(rows), block):
-            values = rows.take(slice(start, start + block)).double()
+        for part in rows.parts():
+            values = _without_padding(rows, rows.take(part)).double()
+            axes = [axis for axis in range(values.ndim) if axis != 1]
             n_values = values.numel() // shape[0]
             low = torch.minimum(low, values.amin(dim=axes))
             high = torch.maximum(high, values.amax(dim=axes))
             block_mean = values.mean(dim=axes)
-            centred = values - block_mean.view(shape)
+            centred = values - block_mean.view(-1, *[1] * (values.ndim - 2))
             # Chan, Golub & LeVeque (1979): join the moments of two sets of values.
             delta = block_mean - mean
             total = count + n_values
@@ -102,9 +102,8 @@ class Scaling:
     def check(self, rows: Rows) -> None:
         """Raise a ValueError where any of the rows hold values too large to encode."""
         if not _is_narrow(rows.X.dtype):
-            block = max(1, BLOCK_VALUES // rows.fmt.n_features)
-            for start in range(0, len(rows), block):
-                self.checked(rows.take(slice(start, start + block)))
+            for part in rows.parts():
+                self.checked(rows.take(part))
 
 
 def _is_narrow(dtype: np.dtype) -> bool:
@@ -112,11 +111,18 @@ def _is_narrow(dtype: np.dtype) -> bool:
     return dtype.kind == "b" or dtype.itemsize <= 2
 
 
+def _without_padding(rows: Rows, samples: Tensor) -> Tensor:
+    """Return the values (m, c) of padded series, and other samples as they are."""
+    if not rows.is_padded:
+        return samples
+    return samples.transpose(1, 2)[~samples[:, 0].isnan()]
+
+
 def _check_size(batch: Tensor, scaled: Tensor) -> None:
     """Raise a ValueError where a scaled value is too large to be encoded."""
-    if bool((scaled.abs() <= MAX_SCALED).all()):
+    if not bool((scaled.abs() > MAX_SCALED).any()):  # of NaN, which pads series, False
         return
-    value = batch.flatten()[batch.abs().argmax()].item()
+    value = batch.flatten()[batch.abs().nan_to_num().argmax()].item()
     raise ValueError(
         f"X holds the value {value:g}, which is more than {MAX_SCALED:g} standard "
         "deviations from the mean that fit learnt; if it stands for missing data, "
@@ -138,9 +144,10 @@ def warn_of_fill_values(rows: Rows, std: Tensor, low: Tensor, high: Tensor) -> N
     std, low, high : Tensor of shape (c,) or (d,), float64
         Standard deviation, least and greatest value of each channel or column.
     """
-    n_rows = max(1, min(len(rows), BLOCK_VALUES // rows.fmt.n_features))
+    n_rows = max(1, min(len(rows), BLOCK_VALUES // rows.n_values))
     drawn = torch.linspace(0, len(rows) - 1, n_rows).long()
-    values = rows.take(drawn).double().transpose(0, 1).flatten(1)  # (c, m)
+    values = _without_padding(rows, rows.take(drawn)).double()
+    values = values.transpose(0, 1).flatten(1)  # (c, m)
     median = values.median(dim=1).values
     is_high = (high - median) > (median - low)
     extreme = torch.where(is_high, high, low)

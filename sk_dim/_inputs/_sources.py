@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sk_dim._inputs._batches import Source
-from sk_dim._inputs._rows import BLOCK_VALUES, Rows
+from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 
 SHARE_OF_FREE_MEMORY = 1 / 4  # of the device, that all rows may take
@@ -59,9 +59,7 @@ class ResidentRows:
             dtype=torch.float32 if self.is_scaled else torch.uint8,
             device=self.device,
         )
-        block = max(1, BLOCK_VALUES // rows.fmt.n_features)
-        for start in range(0, len(rows), block):
-            part = slice(start, start + block)
+        for part in rows.parts():
             values = rows.take(part)
             self.samples[part] = scaling(values) if self.is_scaled else values
 

@@ -1,7 +1,7 @@
 """From the names a user typed to the net that is built of their parts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
 
@@ -27,6 +27,7 @@ from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS
 from sk_dim.encoders._contract import Features, plural, trait, why_not
+from sk_dim.encoders._lengths import split_lengths, view_lengths
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
 
@@ -76,8 +77,9 @@ class Design:
             )
         encoder = _choose_encoder(params["encoder"], fmt)
         n_components = _choose_width(params["n_components"], encoder, fmt)
+        any_length = fmt.kind == "series" and trait(encoder, "any_length")
         return cls(
-            fmt=fmt,
+            fmt=replace(fmt, any_length=any_length),
             n_components=n_components,
             encoder=encoder,
             critic=check_choice("critic", params["critic"], CRITICS),
@@ -129,7 +131,7 @@ class Design:
         return InfomaxNet(
             encoder,
             objective,
-            augment=self.augment,
+            augment=self.view,
             precision=precision,
             seed=seed,
             has_own_parts=self.has_own_parts,
@@ -138,6 +140,13 @@ class Design:
             train_split=None,
             verbose=0,
         ).initialize()
+
+    @property
+    def view(self) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+        """Makes a view of a batch, also of series of unequal length."""
+        if self.augment is None or not self.fmt.any_length:
+            return self.augment
+        return partial(view_lengths, self.augment)
 
     @property
     def _views(self) -> tuple[Callable | None, ...]:
@@ -317,6 +326,8 @@ def check_augment(
     augment: Callable[[Tensor, torch.Generator], Tensor], batch: Tensor, seed: int
 ) -> None:
     """Raise a ValueError unless a view is like its batch, which it left as it was."""
+    if batch.ndim == 3:
+        _, batch = next(split_lengths(batch))
     before = batch.clone()
     view = augment(batch, torch.Generator(batch.device).manual_seed(seed))
     expected = (

@@ -94,7 +94,7 @@ class Model:
         net = design.build(device, precision, seed)
         learn_first = trait(net.module_, "learn_first")
         if getattr(learn_first, "__func__", None) is not Encoder.learn_first:
-            learn_first(scaling(rows.draw(seed)), seed, design.augment)
+            learn_first(scaling(rows.draw(seed)), seed, design.view)
         return cls(design, scaling, net)
 
     @property
@@ -247,7 +247,7 @@ class Model:
 
     def _encode_all(self, batch: Tensor) -> Features:
         """Features of a scaled batch of any size, encoded in parts of large samples."""
-        n_at_once = rows_that_fit(self.fmt.n_features, len(batch))
+        n_at_once = rows_that_fit(batch[0].numel(), len(batch))
         parts = [self.net.evaluation_step(part) for part in batch.split(n_at_once)]
         if len(parts) == 1:
             return parts[0]
@@ -264,7 +264,7 @@ class Model:
         ValueError
             From its iterator, at a value too large to be encoded.
         """
-        n_at_once = rows_that_fit(self.fmt.n_features, n_most)
+        n_at_once = rows_that_fit(rows.n_values, n_most)
         return SliceLoader(StreamedRows(rows, self.scaling.checked), n_at_once)
 
     # Copies, in memory and in files
@@ -384,6 +384,8 @@ def prepare(estimator: BaseEstimator, X: ArrayLike) -> tuple[Rows, Model]:
     rows = read_rows(estimator, X)
     count_held_out(len(rows), estimator.validation_fraction)
     design = Design.from_params(vars(estimator), rows.fmt)
+    rows.fmt = design.fmt
+    rows.check_lengths()
     seed = int(check_random_state(estimator.random_state).randint(2**31 - 1))
     model = Model.build(design, rows, device, precision, seed)
     check_layer(estimator.output_layer, model.net.layer_shapes)
@@ -433,4 +435,6 @@ def rows_like(
     estimator: BaseEstimator, X: ArrayLike, fmt: InputFormat, n_min: int = 1
 ) -> Rows:
     """Check X against what fit saw."""
-    return Rows(check_rows(estimator, X, fmt, n_min), fmt)
+    rows = Rows(check_rows(estimator, X, fmt, n_min), fmt)
+    rows.check_lengths()
+    return rows

@@ -69,4 +69,4 @@ def erase_box(batch: Tensor, first: int, generator: torch.Generator) -> Tensor:
         shape = [len(batch), *(n if i == axis else 1 for i, n in enumerate(sides))]
         is_inside &= is_near.view(shape)
     is_inside[:first] = False
-    return batch.masked_fill(is_inside.unsqueeze(1), 0.0)
+    return batch * ~is_inside.unsqueeze(1)  # what is NaN stays so: it pads a series

@@ -70,6 +70,9 @@ class Encoder(nn.Module):
         Kinds of samples that it takes, of "table", "series" and "image".
     min_side : int
         Shortest side of an image, or length of a series, that it takes.
+    any_length : bool
+        Whether it takes series of other lengths than that of `input_shape`, and of
+        unequal lengths in one batch: behind the last value of each is NaN then.
     needs_head : bool
         Whether the critic between two views sees the global features through a trained
         head. Encoders that end in a trained linear layer need none.
@@ -101,6 +104,7 @@ class Encoder(nn.Module):
 
     kinds: tuple[str, ...] = KINDS
     min_side: int = 1
+    any_length: bool = False
     needs_head: bool = False
     view_scale: float | None = None
     is_mirrored: bool = False

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from sk_dim.encoders._contract import Augment, Encoder, Features, check_shape
+from sk_dim.encoders._lengths import count_values, map_lengths, split_lengths
 from sk_dim.encoders._series_kernels import SIZE, CompetingKernels, Proportions
 from sk_dim.encoders._view_basis import learn_basis
 
@@ -19,7 +20,8 @@ N_VALUES = 128  # values of a series that count by their place, at most
 N_PLACES = 4  # parts of the time that do
 N_LOCATIONS = 16  # parts of the time that local features are of
 COUNTS_WEIGHT = 0.7  # of counts beside shares
-EVENNESS = 0.3  # power of a sample's length that its features are divided by
+EVENNESS = 0.3  # power of their norm that a sample's features are divided by
+STRETCH = 0.1  # largest change of the length that views of unequal lengths make
 
 
 class SeriesEncoder(Encoder):
@@ -50,6 +52,8 @@ class SeriesEncoder(Encoder):
     ----------
     trust : Tensor of shape ()
         How far views are trusted, from 0 to 1, once it is learnt.
+    typical_length : Tensor of shape ()
+        Mean length of the samples that it learnt from; 0 if all were of one length.
 
     Notes
     -----
@@ -57,6 +61,10 @@ class SeriesEncoder(Encoder):
     leaves distances as they are whatever scaler comes after. What is trained by
     gradients is a small net on top of them: critics see its output, and with it
     `local_scores` are computed. Training does not change the global features.
+
+    Where samples of unequal length are learnt from, all that is counted is counted in
+    time: twice as long a series counts twice as much. Where all have one length, series
+    of other lengths can be encoded too, and shares of their own time are counted.
 
     The hidden features are those of the first layer. Local features are shares in 16
     parts of the time, or in 4 of series of up to 64 values.
@@ -86,12 +94,14 @@ class SeriesEncoder(Encoder):
 
     kinds = ("series",)
     min_side = SIZE
+    any_length = True
     epochs = 0.05
     mean: Tensor
     scale: Tensor
     basis: Tensor
     rotation: Tensor
     trust: Tensor
+    typical_length: Tensor
 
     def __init__(
         self,
@@ -126,6 +136,7 @@ class SeriesEncoder(Encoder):
         self.register_buffer("basis", basis)
         self.register_buffer("rotation", hadamard(n_components), persistent=False)
         self.register_buffer("trust", torch.zeros(()))
+        self.register_buffer("typical_length", torch.zeros(()))
         self.code = nn.Sequential(
             nn.BatchNorm1d(n_components),
             nn.Linear(n_components, n_units),
@@ -166,16 +177,20 @@ class SeriesEncoder(Encoder):
         generator = torch.Generator(batch.device).manual_seed(seed)
         order = torch.randperm(len(batch), generator=generator, device=batch.device)
         batch = batch[order[:MAX_LEARNT]]
-        for i, series in enumerate(with_differences(batch[:N_FITTED])):
-            cast(Proportions, self.shares[i]).learn(series)
+        lengths = count_values(batch).float()
+        is_unequal = bool(lengths.min() < lengths.max())
+        self.typical_length.fill_(lengths.mean() if is_unequal else 0.0)
+        groups = [with_differences(each) for _, each in split_lengths(batch[:N_FITTED])]
+        for shares, series in zip(self.shares, zip(*groups, strict=True), strict=True):
+            cast(Proportions, shares).learn(*series)
         features = self._encode_blocks(batch)
         self._learn_scaling(features)
         n_pooled = sum(self.sizes[:2])
         views = []
         if augment is not None:
             for _ in range(N_VIEWS):
-                view = self._encode_blocks(augment(batch[:MAX_VIEWED], generator))
-                views.append(self._standardise(view)[:, :n_pooled].cpu())
+                view = augment(batch[:MAX_VIEWED], generator)
+                views.append(self._encode_view(view, generator)[:, :n_pooled].cpu())
         standardised = self._standardise(features).cpu()
         n_most = len(self.rotation)
         basis, trust = learn_basis(standardised, n_pooled, views, n_most)
@@ -183,31 +198,52 @@ class SeriesEncoder(Encoder):
         self.basis = basis.to(batch.device)
 
     def forward(self, batch: Tensor) -> Features:
-        """Encode a scaled batch."""
+        """Encode a scaled batch; behind the last value of a series may be NaN."""
         features, local = self._encode_first(batch)
         found = self._standardise(features) @ self.basis
-        lengths = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        global_ = (found / lengths**EVENNESS) @ self.rotation[: found.shape[1]]
+        norms = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        global_ = (found / norms**EVENNESS) @ self.rotation[: found.shape[1]]
         return Features(global_, features, None, local, self.code(global_))
 
     def _encode_blocks(self, batch: Tensor) -> Tensor:
         """Return the features of the first layer of any number of samples."""
-        return torch.cat([self._encode_first(part)[0] for part in batch.split(64)])
+        return torch.cat([self._encode_first(part)[0] for part in batch.split(256)])
+
+    def _encode_view(self, view: Tensor, generator: torch.Generator) -> Tensor:
+        """Return standardised features of a view, of changed length if these vary."""
+        features = self._encode_blocks(view)
+        if self.typical_length > 0:
+            draw = torch.rand(len(view), generator=generator, device=view.device)
+            self._stretch(features, 1 + STRETCH * (2 * draw - 1))
+        return self._standardise(features)
 
     @torch.no_grad()
     def _encode_first(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the first layer, and its map in parts of the time."""
         with torch.autocast(batch.device.type, enabled=False):
-            both = with_differences(batch.float())
-            counts = [self.counts[i](series) for i, series in enumerate(both)]
-            measured = [self.shares[i](series) for i, series in enumerate(both)]
+            features, maps = map_lengths(self._encode_equal, batch.float())
+        if self.typical_length > 0:
+            self._stretch(features, count_values(batch) / self.typical_length)
+        return features, maps
+
+    def _encode_equal(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode series of one length."""
+        both = with_differences(batch)
+        counts = [self.counts[i](series) for i, series in enumerate(both)]
+        measured = [self.shares[i](series) for i, series in enumerate(both)]
         shares, maps = zip(*measured, strict=True)
         places = maps[0].unflatten(2, (N_PLACES, -1)).mean(dim=3)
-        values = both[0]
-        if values.shape[2] > N_VALUES:
-            values = interpolate(values, N_VALUES, mode="linear")
-        parts = [*counts, *shares, places.flatten(1), values.flatten(1)]
+        n_values = self.sizes[3] // batch.shape[1]
+        if batch.shape[2] != n_values:
+            batch = interpolate(batch, n_values, mode="linear")
+        parts = [*counts, *shares, places.flatten(1), batch.flatten(1)]
         return torch.cat(parts, dim=1), torch.cat(maps, dim=1)
+
+    def _stretch(self, features: Tensor, factors: Tensor) -> None:
+        """Let what is counted count so many times, in place."""
+        counts, shares, *_ = features.split(self.sizes, dim=1)
+        counts *= factors.sqrt()[:, None]  # they are square roots
+        shares *= factors[:, None]
 
     def _learn_scaling(self, features: Tensor) -> None:
         """Let each kind of features have the same variance in all."""

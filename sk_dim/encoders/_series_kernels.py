@@ -205,20 +205,23 @@ class Proportions(nn.Module):
         return self.scales.numel()
 
     @torch.no_grad()
-    def learn(self, series: Tensor) -> None:
+    def learn(self, *series: Tensor) -> None:
         """Set the thresholds of each kernel to quantiles of its responses.
 
         Parameters
         ----------
-        series : Tensor of shape (n, c, l)
-            Some of the training samples.
+        *series : Tensor of shape (n, c, l)
+            Some of the training samples, those of each length by themselves.
         """
         n_quantiles = self.thresholds[0, 0].numel()
         # A sequence of low discrepancy: other quantiles for each kernel, evenly spread.
         order = torch.arange(1, 84 * n_quantiles + 1, dtype=torch.float64)
         shares = (order * (math.sqrt(5) - 1) / 2 % 1).view(84, n_quantiles)
-        for i, responses in enumerate(self._responses(series)):
-            values = responses.transpose(0, 1).flatten(1)
+        found = zip(*(self._responses(each) for each in series), strict=True)
+        for i, responses in enumerate(found):
+            values = torch.cat(
+                [each.transpose(0, 1).flatten(1) for each in responses], 1
+            )
             step = -(-values.shape[1] // MOST_VALUES)
             values = values[:, ::step].sort(dim=1).values
             places = (shares * (values.shape[1] - 1)).round().long().to(values.device)
@@ -270,9 +273,15 @@ class Proportions(nn.Module):
 
 
 def part_means(length: int, n_parts: int, like: Tensor) -> Tensor:
-    """Matrix (length, n_parts) that takes means over parts of the time."""
-    part = torch.arange(length, device=like.device) * n_parts // length
-    shares = nn.functional.one_hot(part, n_parts).to(like.dtype)
+    """Matrix (length, n_parts) that takes means over parts of the time.
+
+    Parts share values where the length is no multiple of their number.
+    """
+    time = torch.arange(length, device=like.device)[:, None]
+    edges = torch.arange(n_parts + 1, device=like.device) * length
+    start = edges[:-1].div(n_parts, rounding_mode="floor")
+    end = -(-edges[1:]).div(n_parts, rounding_mode="floor")
+    shares = ((time >= start) & (time < end)).to(like.dtype)
     return shares / shares.sum(dim=0)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 FLOOR = 0.03  # share of the variance that bounds how far directions are shrunk
 TRUSTED, DISTRUSTED = 0.5, 0.68  # variance that views make, as a share of all
-ALIKE, UNLIKE = 0.5, 0.25  # nearest neighbours by place that are so by pooled features
+ALIKE, UNLIKE = 0.6, 0.4  # nearest neighbours by place that are so by pooled features
 N_NEIGHBOURS = 5
 NEGLIGIBLE = 1e-6  # of the largest variance
 TINY = 1e-30
