@@ -17,6 +17,7 @@ class Numbers:
     """The rows 0, 1, 2, ..."""
 
     device = torch.device("cpu")
+    groups = None
 
     def __init__(self, n):
         self.values = torch.arange(n)
