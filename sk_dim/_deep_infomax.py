@@ -285,7 +285,8 @@ class DeepInfomaxTransformer(
             from: strings, numbers or anything else that can be hashed. Samples of one
             group are no negatives of one another, so the critics learn nothing of what
             tells them apart. With `validation_fraction`, whole groups are held out.
-            None means that no two samples belong together.
+            None means that no two samples belong together. The features of the encoder
+            "series" are learnt without negatives, so groups do not change them.
 
         Returns
         -------
