@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._devices import seeded
+from sk_dim._inputs._groups import hold_out_groups, read_groups
 from sk_dim._inputs._rows import read_array
 from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
 from sk_dim._training._fine_tuning import FineTuner
@@ -218,7 +219,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> Self:
         """Learn features, head and classes.
 
         Parameters
@@ -227,6 +230,12 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             As `DeepInfomaxTransformer` takes it; labelled rows and others.
         y : array-like of shape (n,)
             Labels; -1, None or NaN where there is none.
+        groups : array-like of shape (n,), default=None
+            What samples belong to, such as the patient whose recording they were cut
+            from. In pretraining and in the objective of Deep InfoMax, samples of one
+            group are no negatives of one another. Early stopping holds out whole
+            groups, and so do the folds that choose the regularisation for
+            ``fine_tune="head"``, where groups suffice.
 
         Returns
         -------
@@ -248,23 +257,28 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         classes, class_ids = encode_labels(y)
         X = read_array(self._given(), X)
         check_consistent_length(X, class_ids)
+        codes = read_groups(groups, len(class_ids))
         weights = weigh_classes(self.class_weight, classes, class_ids)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
         if not self.pretrain:
             X = _safe_indexing(X, np.flatnonzero(class_ids >= 0))
+            codes = None if codes is None else codes[class_ids >= 0]
             class_ids = class_ids[class_ids >= 0]
             recipe = replace(recipe, infomax_weight=0.0)
         held_out = None
         if self.early_stopping and self.fine_tune == "all":
-            held_out = hold_out(class_ids, self.validation_fraction, seed)
-        encoder = self._make_encoder(X, rng)
+            held_out = self._hold_out(class_ids, codes, seed)
+        encoder = self._make_encoder(X, rng, codes)
         history: list[dict[str, float]] = []
         if self.fine_tune == "head":
-            coef, intercept = _fit_head(encoder, X, class_ids, weights)
+            coef, intercept = _fit_head(encoder, X, class_ids, weights, codes)
         else:
             model = encoder.model_
-            rows = model.source(rows_like(encoder, X, model.fmt, n_min=2))
+            rows = model.source(
+                rows_like(encoder, X, model.fmt, n_min=2),
+                codes if recipe.infomax_weight else None,
+            )
             tuner = FineTuner(
                 model.net, rows, class_ids, recipe, weights, held_out, seed
             )
@@ -397,6 +411,14 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             )
         return Recipe.from_params(vars(self))
 
+    def _hold_out(
+        self, class_ids: np.ndarray, groups: np.ndarray | None, seed: int
+    ) -> np.ndarray:
+        """Draw labelled rows to stop by, of whole groups if there are any."""
+        if groups is None:
+            return hold_out(class_ids, self.validation_fraction, seed)
+        return hold_out_groups(class_ids, self.validation_fraction, seed, groups)
+
     def _given(self) -> DeepInfomaxTransformer:
         """Return the transformer that was given, out of its wrapping, or the default.
 
@@ -419,7 +441,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         return given
 
     def _make_encoder(
-        self, X: ArrayLike, rng: np.random.RandomState
+        self, X: ArrayLike, rng: np.random.RandomState, groups: np.ndarray | None
     ) -> DeepInfomaxTransformer:
         """Return a transformer of our own, fitted, or built for training from scratch.
 
@@ -443,7 +465,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             encoder.set_params(validation_fraction=0.0)
             _, encoder.model_ = prepare(encoder, X)
         elif not hasattr(encoder, "model_"):
-            encoder.fit(X)
+            encoder.fit(X, **({} if groups is None else {"groups": groups}))
         return encoder
 
 
@@ -452,12 +474,14 @@ def _fit_head(
     X: ArrayLike,
     class_ids: np.ndarray,
     class_weights: np.ndarray | None,
+    groups: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit logistic regression to features; coefficients and intercepts for them."""
     rows = np.flatnonzero(class_ids >= 0)
     weights = None if class_weights is None else dict(enumerate(class_weights))
     Z = encoder.transform(_safe_indexing(X, rows))
-    scaler, model = fit_probe(Z, class_ids[rows], weights)
+    groups = None if groups is None else groups[rows]
+    scaler, model = fit_probe(Z, class_ids[rows], weights, groups=groups)
     model = getattr(model, "best_estimator_", model)
     coef = model.coef_ / scaler.scale_
     return coef, model.intercept_ - coef @ scaler.mean_

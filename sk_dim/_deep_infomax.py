@@ -17,6 +17,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sk_dim._inputs._groups import read_groups
 from sk_dim._inputs._rows import Rows, read_array
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
 from sk_dim._training._model import Model, prepare, resume, rows_like
@@ -131,7 +132,8 @@ class DeepInfomaxTransformer(
     learning_rate : float, default=3e-3
         Peak learning rate of AdamW, reached after a tenth of the training.
     validation_fraction : float, default=0.0
-        Fraction of the rows held out. Their terms are in `history_`.
+        Fraction of the rows held out, or of the groups if `fit` gets any. Their terms
+        are in `history_`.
     callbacks : list of skorch.callbacks.Callback, default=None
         Callbacks of skorch, copied for each fit. Those of scikit-learn, such as
         ``sklearn.callback.ProgressBar``, are given to `set_callbacks`.
@@ -265,7 +267,9 @@ class DeepInfomaxTransformer(
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(
+        self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+    ) -> Self:
         """Learn scaling and encoder.
 
         Parameters
@@ -275,6 +279,13 @@ class DeepInfomaxTransformer(
             At least 2 samples, of any real dtype.
         y : None
             Ignored.
+        groups : array-like of shape (n,), default=None
+            What samples belong to, such as the patient whose recording they were cut
+            from: strings, numbers or anything else that can be hashed. Samples of one
+            group are no negatives of one another, so the critics learn nothing of what
+            tells them apart. With `validation_fraction`, whole groups are held out.
+            None means that no two samples belong together. The features of the encoder
+            "series" are learnt without negatives, so groups do not change them.
 
         Returns
         -------
@@ -288,7 +299,8 @@ class DeepInfomaxTransformer(
         """
         goes_on = self.warm_start and hasattr(self, "model_")
         with self._unchanged_if_it_fails(goes_on):
-            rows = resume(self, X) if goes_on else self._check_and_build(X)
+            X, codes = _with_codes(X, groups)
+            rows = self._open(X, codes, goes_on)
             n_epochs = self._n_epochs(len(rows))
             context = self._init_callback_context(max_subtasks=n_epochs)
             context.call_on_fit_task_begin(estimator=self, X=X)
@@ -299,11 +311,14 @@ class DeepInfomaxTransformer(
                 max_time=self.max_time,
                 is_annealed=True,
                 keeps_moments=self.warm_start,
+                groups=codes,
             )
             context.call_on_fit_task_end(estimator=self, X=X)
         return self
 
-    def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def partial_fit(
+        self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+    ) -> Self:
         """Train for one epoch on the rows given, at a constant learning rate.
 
         The first call learns the scaling from its rows, so they should be typical. The
@@ -317,6 +332,8 @@ class DeepInfomaxTransformer(
             unless the call is the first.
         y : None
             Ignored.
+        groups : array-like of shape (n,), default=None
+            As in `fit`; of at least two groups, so mix recordings in each chunk.
 
         Returns
         -------
@@ -337,9 +354,15 @@ class DeepInfomaxTransformer(
             )
             return self
         with self._unchanged_if_it_fails(goes_on):
-            rows = resume(self, X) if goes_on else self._check_and_build(X)
+            X, codes = _with_codes(X, groups)
             self._train(
-                rows, 1, tasks=[], max_time=None, is_annealed=False, keeps_moments=True
+                self._open(X, codes, goes_on),
+                1,
+                tasks=[],
+                max_time=None,
+                is_annealed=False,
+                keeps_moments=True,
+                groups=codes,
             )
         return self
 
@@ -416,7 +439,8 @@ class DeepInfomaxTransformer(
 
         The infoNCE bound of the local term with 256 candidates, in evaluation mode and
         without views, whatever `bound` and `batch_size` were: comparable between fits,
-        larger is better, and **no measure of the quality** of the features.
+        larger is better, and **no measure of the quality** of the features. Candidates
+        are drawn from all samples, of the same group too.
 
         Parameters
         ----------
@@ -490,10 +514,12 @@ class DeepInfomaxTransformer(
         check_is_fitted(self)
         return rows_like(self, X, self.model_.fmt, n_min)
 
-    def _check_and_build(self, X: ArrayLike) -> Rows:
-        """Check all that is given, and build a new model for it."""
+    def _open(self, X: ArrayLike, groups: np.ndarray | None, goes_on: bool) -> Rows:
+        """Check all that is given, and build a new model for it unless one goes on."""
+        if goes_on:
+            return resume(self, X, groups)
         self._forget()
-        rows, self.model_ = prepare(self, X)
+        rows, self.model_ = prepare(self, X, groups)
         return rows
 
     def _n_epochs(self, n_rows: int) -> int | None:
@@ -512,6 +538,7 @@ class DeepInfomaxTransformer(
         max_time: float | None,
         is_annealed: bool,
         keeps_moments: bool,
+        groups: np.ndarray | None,
     ) -> None:
         callbacks = copy_callbacks(self.callbacks)
         if self.verbose:
@@ -526,6 +553,7 @@ class DeepInfomaxTransformer(
             max_time=max_time,
             is_annealed=is_annealed,
             keeps_moments=keeps_moments,
+            groups=groups,
         )
 
     def _forget(self) -> None:
@@ -582,3 +610,13 @@ class DeepInfomaxTransformer(
                 "version of sk_dim; the defaults of this version are taken."
             )
         super().__setstate__({name: defaults[name] for name in lacking} | state)
+
+
+def _with_codes(
+    X: ArrayLike, groups: ArrayLike | None
+) -> tuple[ArrayLike, np.ndarray | None]:
+    """Return samples and the codes of their groups, if there are any."""
+    if groups is None:
+        return X, None
+    X = as_array(X)
+    return X, read_groups(groups, _num_samples(X))

@@ -339,5 +339,5 @@ BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 # Means of what each row of the scores gives alone, so they can be taken block by block
-# where all rows have as many negatives.
+# where all rows have as many negatives; infonce where they have not, too.
 ROW_MEANS = (infonce, jsd, nwj)

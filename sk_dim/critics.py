@@ -7,19 +7,21 @@ score of each global feature with every location of its own sample, and ``negati
 where a candidate is no negative. Scores are float32 whatever the features are.
 
 The base class :class:`Critic` says what else a critic may have: how many locations it
-is trained on, and how a bound of its scores is computed. A plain ``torch.nn.Module``
-has its defaults.
+is trained on, how a bound of its scores is computed, and which samples its negatives
+are of, by which those of one group are masked. A plain ``torch.nn.Module`` has its
+defaults.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sk_dim.bounds import ROW_MEANS, split_scores
+from sk_dim.bounds import ROW_MEANS, infonce, split_scores
 
 __all__ = [
     "CRITICS",
@@ -99,6 +101,121 @@ class Critic(nn.Module):
                 f"{describe(value)}."
             )
         return value
+
+    def of_negatives(self, groups: Tensor, n_negatives: int) -> Tensor:
+        """Say which groups the local features of the negatives are of.
+
+        The default is for a critic that scores all pairs, as `split_scores` returns
+        them: the candidates of each row are all n samples in order, or all locations of
+        the first sample, of the second, and so on. Any other critic needs its own, or
+        it cannot be fitted with groups.
+
+        Parameters
+        ----------
+        groups : Tensor of shape (n,)
+            Codes of the groups of the samples.
+        n_negatives : int
+            How many candidates k each row of ``negative`` has.
+
+        Returns
+        -------
+        Tensor of shape (n, k) or (1, k)
+            Codes of the groups of the negatives of each row, or of all rows.
+
+        Raises
+        ------
+        ValueError
+            If k is no multiple of n.
+        """
+        if n_negatives % len(groups):
+            raise ValueError(
+                f"groups were given, but a critic returned {n_negatives} negatives a "
+                f"row for {len(groups)} samples, which are not those of all samples; "
+                "give it a method of_negatives that says which samples they are of, "
+                "see sk_dim.critics.Critic."
+            )
+        return groups.repeat_interleave(n_negatives // len(groups)).unsqueeze(0)
+
+
+class BetweenGroups:
+    """A bound for which pairs of samples of one group are no negatives.
+
+    A row that has none left is left out. A batch that is all of one group counts as 0,
+    with gradients of 0.
+
+    Parameters
+    ----------
+    bound : callable
+        ``bound(positive, negative) -> Tensor of shape ()``, which gets the scores with
+        those of pairs within a group masked.
+    groups : Tensor of shape (n,)
+        Codes of the groups of the samples.
+    of_negatives : callable
+        That of the critic, see :meth:`Critic.of_negatives`.
+    """
+
+    def __init__(
+        self,
+        bound: Bound,
+        groups: Tensor,
+        of_negatives: Callable[[Tensor, int], Tensor],
+    ) -> None:
+        self.bound = bound
+        self.groups = groups
+        self.of_negatives = of_negatives
+
+    def __call__(self, positive: Tensor, negative: Tensor, first: int = 0) -> Tensor:
+        """Compute the bound of the scores of the samples from `first` on."""
+        own = self.groups[first : first + len(positive)].unsqueeze(1)
+        others = self.of_negatives(self.groups, negative.shape[1])
+        is_own = own == others  # (m, k)
+        # Without a negative in the whole batch the value is that of the pairs within
+        # the group, times 0: the bound of no pairs may be NaN.
+        has_negatives = ~is_own.all()
+        is_own = is_own & has_negatives
+        if len(others) > 1:  # a row of all samples has negatives if any row has
+            kept = ~is_own.all(dim=1)
+            positive, negative, is_own = positive[kept], negative[kept], is_own[kept]
+        is_own = is_own.view(*is_own.shape, *[1] * (negative.ndim - 2))
+        value = self.bound(positive, negative.masked_fill(is_own, -math.inf))
+        return value * has_negatives if isinstance(value, Tensor) else value
+
+
+def is_row_mean(bound: Bound) -> bool:
+    """Say whether blocks of rows can be averaged to the bound of all rows."""
+    if isinstance(bound, BetweenGroups):
+        # Rows have different numbers of negatives, over all of which the others take
+        # one mean.
+        return bound.bound is infonce
+    return bound in ROW_MEANS
+
+
+def check_pairs(critic: nn.Module, local: Tensor, global_: Tensor) -> None:
+    """Raise a ValueError unless it is known which samples a critic's negatives are of.
+
+    Parameters
+    ----------
+    critic : nn.Module
+        In evaluation mode.
+    local, global_ : Tensor of shape (n, c, l), (n, d)
+        Features to try it on.
+    """
+    own_way = getattr(type(critic), "of_negatives", Critic.of_negatives)
+    if own_way is not Critic.of_negatives:
+        return
+    scores = critic(local, global_)
+    if not isinstance(scores, tuple):
+        return  # which evaluate refuses
+    negative = scores[1]
+    samples = torch.arange(len(local), device=local.device)
+    others = Critic.of_negatives(cast(Critic, critic), samples, negative.shape[1])
+    is_own = samples.unsqueeze(1) == others
+    if not bool(negative[is_own].isneginf().all()):
+        raise ValueError(
+            "groups were given, but the negatives of a critic are not those of all "
+            "samples in order, the sample itself masked; give it a method of_negatives "
+            "that says which samples they are of, see sk_dim.critics.Critic."
+        )
 
 
 def describe(value: Any) -> str:
@@ -244,7 +361,7 @@ class DotCritic(Critic):
     def evaluate(self, bound: Bound, local: Tensor, global_: Tensor) -> Tensor:
         """Compute a bound, of many scores in blocks where it is a mean over rows."""
         n_scores = len(global_) * local[:, 0].numel()
-        if n_scores > MAX_SCORES and bound in ROW_MEANS:
+        if n_scores > MAX_SCORES and is_row_mean(bound):
             return bound_in_blocks(self, bound, local, global_)
         return super().evaluate(bound, local, global_)
 
@@ -328,6 +445,11 @@ class ConcatCritic(Critic):
         partners = [local.roll(-shift, dims=0) for shift in range(n_negatives + 1)]
         scores = self.head(torch.cat(partners, dim=1) + global_)[..., 0].float()
         return scores[:, 0], scores[:, 1:]  # (n, l), (n, k, l)
+
+    def of_negatives(self, groups: Tensor, n_negatives: int) -> Tensor:
+        """Say which groups the negatives are of: those of the next samples."""
+        shifts = range(1, n_negatives + 1)
+        return torch.stack([groups.roll(-shift) for shift in shifts], dim=1)
 
 
 class CosineCritic(Critic):
@@ -448,6 +570,8 @@ def _score_rows(local: Tensor, global_: Tensor) -> Iterator[tuple[int, Tensor]]:
 def _share(bound: Bound, local: Tensor, first: int, scores: Tensor) -> Tensor:
     """Return what a block of rows adds to the bound, which is a mean over rows."""
     positive, negative = _split_pairs(scores, local.shape[1], first)
+    if isinstance(bound, BetweenGroups):
+        bound = partial(bound, first=first)
     return bound(positive, negative) * (len(scores) / len(local))
 
 
@@ -464,7 +588,7 @@ def bound_in_blocks(
     critic : DotCritic
         Its scores of a pair do not depend on other pairs.
     bound : callable
-        One of `sk_dim.bounds.ROW_MEANS`.
+        One of `sk_dim.bounds.ROW_MEANS`; between groups only `infonce`.
     local : Tensor of shape (n, c, l)
         Local features.
     global_ : Tensor of shape (n, d)

@@ -23,7 +23,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sk_dim.critics import CosineCritic, Critic
+from sk_dim.critics import BetweenGroups, CosineCritic, Critic, check_pairs
 from sk_dim.encoders._contract import Features
 from sk_dim.priors import PRIORS, AdversarialPrior
 
@@ -106,7 +106,10 @@ class Objective(nn.Module):
             self.prior = PRIORS[prior](n_components, weights["prior"])
 
     def forward(
-        self, views: Sequence[Features], generator: torch.Generator | None
+        self,
+        views: Sequence[Features],
+        generator: torch.Generator | None,
+        groups: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Evaluate the terms.
 
@@ -116,6 +119,8 @@ class Objective(nn.Module):
             Of the same n samples.
         generator : torch.Generator or None
             Draws locations and noise, on the device of the features.
+        groups : Tensor of shape (n,) or None, default=None
+            Codes of groups, whose samples are no negatives of one another.
 
         Returns
         -------
@@ -132,7 +137,7 @@ class Objective(nn.Module):
         partners = codes[::-1]
         if "local" in self.critics:
             local = self._sample_locations([locations(v) for v in views], generator)
-            terms["local"] = self._bound("local", local, partners)
+            terms["local"] = self._bound("local", local, partners, groups)
         if "global" in self.critics:
             wholes = [view.local.flatten(1) for view in views]
             if len(views) == 2:
@@ -142,12 +147,34 @@ class Objective(nn.Module):
                 wholes = list(both.chunk(2))
                 partners = wholes[::-1]
             wholes = [whole.unsqueeze(2) for whole in wholes]
-            terms["global"] = self._bound("global", wholes, partners)
+            terms["global"] = self._bound("global", wholes, partners, groups)
         return terms
 
     def loss(self, terms: dict[str, Tensor]) -> Tensor:
         """Negate the weighted sum of the terms: the only minus sign in the package."""
         return -torch.stack([self.weights[k] * v for k, v in terms.items()]).sum()
+
+    @torch.no_grad()
+    def check_groups(self, features: Features) -> None:
+        """Check that critics can tell groups apart, on some features.
+
+        Parameters
+        ----------
+        features : Features
+            Of a few samples.
+
+        Raises
+        ------
+        ValueError
+            If it is not known which samples the negatives of a critic are of.
+        """
+        self.eval()
+        codes = self._codes(features)
+        wholes = features.local.flatten(1).unsqueeze(2)
+        for name, critic in self.critics.items():
+            if not isinstance(critic, CosineCritic):
+                local = locations(features) if name == "local" else wholes
+                check_pairs(critic, local, codes)
 
     @property
     def has_adversary(self) -> bool:
@@ -226,15 +253,27 @@ class Objective(nn.Module):
             for each in local
         ]
 
-    def _bound(self, name: str, local: list[Tensor], codes: list[Tensor]) -> Tensor:
+    def _bound(
+        self,
+        name: str,
+        local: list[Tensor],
+        codes: list[Tensor],
+        groups: Tensor | None,
+    ) -> Tensor:
         """Mean bound over the views."""
         critic = self.critics[name]
-        # A critic of the user may be a plain module.
-        evaluate = getattr(
-            critic, "evaluate", partial(Critic.evaluate, cast(Critic, critic))
-        )
+        evaluate = _method(critic, "evaluate")
+        bound = self.bound
+        if groups is not None:
+            bound = BetweenGroups(bound, groups, _method(critic, "of_negatives"))
         pairs = zip(local, codes, strict=True)
-        return _mean([evaluate(self.bound, *pair) for pair in pairs])
+        return _mean([evaluate(bound, *pair) for pair in pairs])
+
+
+def _method(critic: nn.Module, name: str) -> Callable[..., Tensor]:
+    """Return a method of a critic; one of the user may be a plain module."""
+    default = partial(getattr(Critic, name), cast(Critic, critic))
+    return getattr(critic, name, default)
 
 
 def locations(features: Features) -> Tensor:

@@ -17,6 +17,7 @@ class Numbers:
     """The rows 0, 1, 2, ..."""
 
     device = torch.device("cpu")
+    groups = None
 
     def __init__(self, n):
         self.values = torch.arange(n)
@@ -72,6 +73,44 @@ def test_held_out_rows_and_the_others_are_all_rows(n, fraction):
     assert len(held_out) == round(n * fraction)
     together = [*train.indices.tolist(), *held_out.indices.tolist()]
     assert sorted(together) == list(range(n))
+
+
+def of_groups(n, seed=0):
+    """The rows 0, 1, 2, ... in groups of five, in random order."""
+    rows = Numbers(n)
+    rows.groups = torch.from_numpy(
+        np.random.default_rng(seed).permutation(np.arange(n) // 5)
+    )
+    return rows
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator()], ids=["plain", "mixed"])
+def test_groups_travel_with_their_rows(generator):
+    rows = of_groups(60)
+    subset = RowSubset(rows, torch.arange(10, 50))
+    for source in (rows, subset):
+        for batch, groups in SliceLoader(source, 8, generator).with_groups():
+            assert torch.equal(groups, rows.groups[batch])
+    for _, groups in SliceLoader(Numbers(60), 8, generator).with_groups():
+        assert groups is None
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "fraction"), [(4, 0.5), (4, 0.01), (9, 0.3), (30, 0.1), (30, 0.95)]
+)
+def test_groups_are_held_out_whole(n_groups, fraction):
+    rows = of_groups(5 * n_groups)
+    train, held_out = HoldOut(fraction, seed=3)(rows)
+    together = [*train.indices.tolist(), *held_out.indices.tolist()]
+    assert sorted(together) == list(range(5 * n_groups))
+    assert not set(train.groups.tolist()) & set(held_out.groups.tolist())
+    n_held_out = len(held_out.groups.unique())
+    assert n_held_out == np.clip(round(fraction * n_groups), 2, n_groups - 2)
+
+
+def test_too_few_groups_to_hold_any_out():
+    with pytest.raises(ValueError, match="at least 2 in each part, but there are 3"):
+        HoldOut(0.3, seed=0)(of_groups(15))
 
 
 def test_too_few_rows_to_hold_any_out():

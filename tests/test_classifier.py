@@ -17,9 +17,11 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.utils.estimator_checks import check_estimator
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim._inputs._sources import StreamedRows
 from sk_dim._labels import hold_out
 from sk_dim._training._fine_tuning import FineTuner
 from sk_dim.encoders import ConvEncoder
+from sk_dim.objective import Objective
 
 
 @pytest.fixture(scope="module")
@@ -449,3 +451,59 @@ def test_of_the_training_only_the_model_stays_in_memory(
         assert whole() is None
     finally:
         gc.enable()
+
+
+# Groups
+
+
+def test_early_stopping_holds_out_whole_groups(digits, monkeypatch):
+    X, y = digits[0][:200], digits[1][:200] % 2
+    given = np.where(np.arange(200) % 2, y, -1)
+    groups = np.arange(200) // 20
+    seen = []
+    init = FineTuner.__init__
+
+    def spy(self, net, rows, class_ids, recipe, weights, held_out, seed):
+        seen.append(held_out)
+        assert torch.equal(rows.groups, torch.from_numpy(groups))
+        init(self, net, rows, class_ids, recipe, weights, held_out, seed)
+
+    monkeypatch.setattr(FineTuner, "__init__", spy)
+    recipe = DeepInfomaxTransformer(8, max_iter=1, random_state=0)
+    model = DeepInfomaxClassifier(
+        recipe, n_steps=1, early_stopping=True, validation_fraction=0.3, random_state=0
+    )
+    model.fit(X, given, groups=groups)
+    (held_out,) = seen
+    rest = np.setdiff1d(np.flatnonzero(given >= 0), held_out)
+    assert (given[held_out] >= 0).all()
+    assert not set(groups[held_out]) & set(groups[rest])
+    assert set(y[held_out]) == set(y[rest]) == {0, 1}
+    assert 20 <= len(held_out) <= 40
+    with pytest.raises(ValueError, match="of 2 groups none can be held out"):
+        model.fit(X, given, groups=given)
+
+
+def test_fine_tuning_tells_no_samples_of_one_group_apart(digits, monkeypatch):
+    X, y = digits[0][:100], digits[1][:100] % 2
+    given = np.where(np.arange(100) % 5, -1, y)
+    groups = np.arange(100) // 10
+    encoder = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(X)
+    seen = []
+    take = StreamedRows.take
+
+    def note(self, rows):
+        seen.append(rows)
+        return take(self, rows)
+
+    call = Objective.forward
+
+    def check(self, views, generator, codes=None):
+        n_labelled = len(seen[-1]) - len(codes)
+        np.testing.assert_array_equal(codes, groups[seen[-1][n_labelled:]])
+        return call(self, views, generator, codes)
+
+    monkeypatch.setattr(StreamedRows, "take", note)
+    monkeypatch.setattr(Objective, "forward", check)
+    model = DeepInfomaxClassifier(encoder, n_steps=2, random_state=0)
+    assert len(model.fit(X, given, groups=groups).history_) == 2

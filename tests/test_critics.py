@@ -3,11 +3,20 @@ import weakref
 
 import pytest
 import torch
+from torch.nn.functional import softplus
 
 from sk_dim import critics
 from sk_dim._inputs._batches import SliceLoader
-from sk_dim.bounds import ROW_MEANS, infonce
-from sk_dim.critics import CRITICS, ConcatCritic, DotCritic, bound_in_blocks
+from sk_dim.bounds import BOUNDS, ROW_MEANS, infonce, split_scores
+from sk_dim.critics import (
+    CRITICS,
+    BetweenGroups,
+    ConcatCritic,
+    CosineCritic,
+    DotCritic,
+    bound_in_blocks,
+    check_pairs,
+)
 
 
 @pytest.fixture(params=CRITICS, name="critic_class")
@@ -164,3 +173,162 @@ def test_concat_negatives_of_sorted_data_are_of_all_classes():
         _, negative = critic(codes[:, :, None], -codes)
         own_class.append((negative == 0).float().mean())
     assert float(torch.stack(own_class).mean()) == pytest.approx(0.1, abs=0.02)
+
+
+# Groups
+
+OF_GROUPS = torch.tensor([0, 0, 0, 1, 2, 1, 0])  # concat has no negative in row 0
+
+
+def build_critic(name):
+    """A critic, and its inputs for seven samples."""
+    torch.manual_seed(0)
+    if name == "cosine":
+        critic = CosineCritic(3)
+        a, b = critic.embed(torch.randn(7, 3)), critic.embed(torch.randn(7, 3))
+        return critic, (a.unsqueeze(2), b)
+    more = {"n_negatives": 2} if name == "concat" else {}
+    critic = CRITICS[name](5, 3, n_units=8, **more)
+    return critic, (torch.randn(7, 5, 2), torch.randn(7, 3))
+
+
+def loop_between_groups(name, critic_name, critic, local, global_):
+    """The bound, one pair of samples at a time, without pairs of one group."""
+
+    def score(i, j):
+        return critic(local[[j]], global_[[i]])[0][0]  # (l,)
+
+    joint, marginal, exponentials = [], [], []
+    for i, group in enumerate(OF_GROUPS):
+        near = [(i + 1) % 7, (i + 2) % 7]
+        others = near if critic_name == "concat" else [j for j in range(7) if j != i]
+        others = [score(i, j) for j in others if OF_GROUPS[j] != group]
+        if not others:
+            continue
+        for location, t in enumerate(score(i, i)):
+            if critic_name == "concat":
+                negatives = torch.stack([each[location] for each in others])
+            else:  # all locations compete
+                negatives = torch.cat(others)
+            if name == "infonce":
+                total = t.exp() + negatives.exp().sum()
+                joint.append(t - total.log() + math.log(1 + len(negatives)))
+            elif name == "jsd":
+                joint.append(math.log(2) - softplus(-t))
+                marginal.append(softplus(negatives) - math.log(2))
+            elif name == "nwj":
+                joint.append(t)
+                marginal.append((negatives - 1).exp())
+            else:
+                joint.append(t)
+                exponentials.append((location, negatives.exp()))
+    value = torch.stack(joint).mean()
+    if marginal:
+        value = value - torch.cat(marginal).mean()
+    if exponentials:
+        n_locations = 1 + max(location for location, _ in exponentials)
+        means = [
+            torch.cat([e for at, e in exponentials if at == location]).mean()
+            for location in range(n_locations)
+        ]
+        value = value - torch.stack(means).log().mean()
+    return value
+
+
+def with_gradients(function, critic, inputs):
+    """The value, and its gradients by inputs and parameters."""
+    inputs = [each.detach().clone().requires_grad_() for each in inputs]
+    value = function(*inputs)
+    by = [*inputs, *critic.parameters()]
+    return value, *torch.autograd.grad(value, by, materialize_grads=True)
+
+
+def assert_all_close(found, expected):
+    for each, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(each, other, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("critic_name", [*CRITICS, "cosine"])
+@pytest.mark.parametrize("name", BOUNDS)
+def test_between_groups_a_bound_is_that_of_a_loop_without_own_pairs(name, critic_name):
+    critic, inputs = build_critic(critic_name)
+    bound = BetweenGroups(BOUNDS[name], OF_GROUPS, critic.of_negatives)
+    found = with_gradients(lambda *each: critic.evaluate(bound, *each), critic, inputs)
+    expected = with_gradients(
+        lambda *each: loop_between_groups(name, critic_name, critic, *each),
+        critic,
+        inputs,
+    )
+    assert_all_close(found, expected)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_between_groups_many_scores_give_the_same_bound(name, monkeypatch):
+    """In blocks where they may be, which rows of unequal numbers allow infonce only."""
+    critic, inputs = build_critic("dot")
+    bound = BetweenGroups(BOUNDS[name], OF_GROUPS, critic.of_negatives)
+    plain = with_gradients(lambda *each: critic.evaluate(bound, *each), critic, inputs)
+    monkeypatch.setattr(critics, "MAX_SCORES", 1)
+    monkeypatch.setattr(critics, "BLOCK_SCORES", 2 * 7 * 2)
+    taken = []
+    in_blocks = bound_in_blocks
+    monkeypatch.setattr(
+        critics, "bound_in_blocks", lambda *a: taken.append(name) or in_blocks(*a)
+    )
+    many = with_gradients(lambda *each: critic.evaluate(bound, *each), critic, inputs)
+    assert_all_close(many, plain)
+    assert taken == (["infonce"] if name == "infonce" else [])
+
+
+@pytest.mark.parametrize("critic_name", [*CRITICS, "cosine"])
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_batch_of_one_group_teaches_nothing(name, critic_name):
+    critic, inputs = build_critic(critic_name)
+    groups = torch.full((7,), 3)
+    bound = BetweenGroups(BOUNDS[name], groups, critic.of_negatives)
+    found = with_gradients(lambda *each: critic.evaluate(bound, *each), critic, inputs)
+    for each in found:
+        assert (each == 0).all()
+
+
+@pytest.mark.parametrize("critic_name", [*CRITICS, "cosine"])
+@pytest.mark.parametrize("name", BOUNDS)
+def test_groups_of_one_sample_each_change_nothing(name, critic_name):
+    critic, inputs = build_critic(critic_name)
+    bound = BetweenGroups(BOUNDS[name], torch.randperm(7), critic.of_negatives)
+    found, expected = (
+        with_gradients(lambda *each, b=b: critic.evaluate(b, *each), critic, inputs)
+        for b in (bound, BOUNDS[name])
+    )
+    assert_all_close(found, expected)
+
+
+class Shift(torch.nn.Module):
+    """Scores the next samples, and says nothing of it."""
+
+    def __init__(self, n_negatives):
+        super().__init__()
+        self.n_negatives = n_negatives
+
+    def forward(self, local, global_):
+        shifts = range(self.n_negatives + 1)
+        pairs = [(local.roll(-s, 0) * global_[:, :, None]).sum(1) for s in shifts]
+        return pairs[0], torch.stack(pairs[1:], dim=1)
+
+
+class AllPairs(torch.nn.Module):
+    """Scores all pairs in the plainest way."""
+
+    def forward(self, local, global_):
+        return split_scores(torch.einsum("md,ndl->mnl", global_, local))
+
+
+def test_it_must_be_known_which_samples_negatives_are_of():
+    features = torch.randn(6, 3, 2), torch.randn(6, 3)
+    check_pairs(AllPairs(), *features)
+    for name in CRITICS:
+        check_pairs(CRITICS[name](3, 3), *features)
+    with pytest.raises(ValueError, match="returned 4 negatives a row for 6 samples"):
+        check_pairs(Shift(4), *features)
+    with pytest.raises(ValueError, match="not those of all samples in order"):
+        check_pairs(Shift(6), *features)

@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from sk_dim import DeepInfomaxTransformer
+from sk_dim._inputs._groups import read_groups
 from sk_dim._training._model import Model
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._saving import checksum
@@ -673,3 +674,134 @@ def test_an_own_encoder_has_the_layers_it_returns(digits):
     np.testing.assert_array_equal(again.transform(X), estimator.transform(X))
     with pytest.raises(ValueError, match="'conv' is not a layer of this encoder"):
         estimator.set_params(output_layer="conv").transform(X)
+
+
+# Groups
+
+FORMS = {
+    "integers": lambda codes: codes + 7,
+    "strings": lambda codes: np.array([f"patient {code:02}" for code in codes]),
+    "tuples": lambda codes: [("ward", int(code)) for code in codes],
+    "several types": lambda codes: [str(c) if c % 2 else int(c) for c in codes],
+    "a column": lambda codes: pd.Series(codes, dtype="category"),
+    "a tensor": torch.from_numpy,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_groups_may_have_any_names(form):
+    codes = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 6))
+    found = read_groups(FORMS[form](codes), 60)
+    np.testing.assert_array_equal(found[:, None] == found, codes[:, None] == codes)
+    assert sorted(set(found)) == list(range(10))
+
+
+def test_groups_change_what_is_learnt(digits):
+    X, codes = digits[0][:60], np.arange(60) // 6
+    plain, of_codes, of_names = (
+        state(quick(max_iter=1).fit(X, groups=groups))
+        for groups in (None, codes, [f"patient {code}" for code in codes])
+    )
+    assert_same_state(of_codes, of_names)
+    assert not all(torch.equal(plain[name], of_codes[name]) for name in plain)
+
+
+def test_each_batch_has_the_groups_of_its_rows(monkeypatch):
+    codes = np.random.default_rng(0).permutation(np.arange(200) // 10)
+    X = np.repeat(codes[:, None], 12, axis=1) * 1.0
+    seen = {True: [], False: []}
+    evaluate = InfomaxNet._evaluate_terms
+
+    def spy(self, batch, generator, groups):
+        seen[self.module_.training].append((batch[:, 0], groups))
+        return evaluate(self, batch, generator, groups)
+
+    monkeypatch.setattr(InfomaxNet, "_evaluate_terms", spy)
+    dim = quick(batch_size=32, augment=None, validation_fraction=0.2)
+    dim.fit(X, groups=codes)
+    dim.partial_fit(X, groups=codes)
+    for batch, groups in seen[True] + seen[False]:
+        value = dim.model_.scaling(torch.from_numpy(X[:, :12]))[:, 0]
+        of_code = {int(c): v for c, v in zip(codes, value.tolist(), strict=True)}
+        expected = [of_code[int(each)] for each in groups]
+        np.testing.assert_allclose(batch, expected, rtol=1e-5, atol=1e-6)
+    trained, held_out = (
+        {int(code) for _, groups in seen[key] for code in groups}
+        for key in (True, False)
+    )
+    assert len(held_out) == 4
+    assert trained | held_out == set(range(20))
+    assert not trained & held_out
+
+
+def test_a_bound_gets_no_negatives_of_the_own_group(digits):
+    counts = []
+
+    def count(positive, negative):
+        counts.append((~negative.isneginf()).sum(dim=1).flatten())
+        return 0 * positive.mean()
+
+    # Of 60 rows in one batch, 40 have 50 others to be told from, and 20 have 40.
+    codes = np.array([0, 1, 2, 3] * 10 + [4] * 20)
+    quick(max_iter=1, bound=count, global_weight=1.0, local_weight=0.0).fit(
+        digits[0][:60], groups=codes
+    )
+    counts = [each for each in counts if len(each) == 60]  # less where it is tried
+    assert len(counts) == 2  # two views
+    for each in counts:
+        assert sorted(each.tolist()) == [40] * 20 + [50] * 40
+
+
+def test_fit_transform_takes_groups(digits):
+    X, groups = digits[0][:60], np.arange(60) // 6
+    both = quick(max_iter=1).fit_transform(X, groups=groups)
+    np.testing.assert_array_equal(
+        both, quick(max_iter=1).fit(X, groups=groups).transform(X)
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "params", "error", "message"),
+    [
+        (range(59), {}, ValueError, "holds 59 labels, but X has 60 samples"),
+        ([0] * 60, {}, ValueError, "all 60 samples into one group, 0"),
+        ([0, None] * 30, {}, ValueError, "30 missing values .* first in row 1"),
+        ([np.nan, 1.0] * 30, {}, ValueError, "30 missing values .* first in row 0"),
+        (np.zeros((60, 1)), {}, ValueError, r"has shape \(60, 1\)"),
+        (3, {}, TypeError, "groups=3 is no list or array"),
+        ([{}, "a"] * 30, {}, TypeError, "cannot be hashed"),
+        (
+            [0, 1, 2] * 20,
+            {"validation_fraction": 0.2},
+            ValueError,
+            "at least 2 in each part, but there are 3 groups",
+        ),
+    ],
+)
+def test_groups_that_are_refused(groups, params, error, message, digits):
+    X = digits[0][:60]
+    for method in ("fit", "partial_fit"):
+        estimator = quick(**params)
+        with pytest.raises(error, match=message):
+            getattr(estimator, method)(X, groups=groups)
+        assert not hasattr(estimator, "model_")
+
+
+class Next(torch.nn.Module):
+    """A critic that knows nothing of groups, and scores the next sample only."""
+
+    def __init__(self, n_local_channels, n_components):
+        super().__init__()
+        self.local = torch.nn.Linear(n_local_channels, n_components)
+
+    def forward(self, local, global_):
+        local = self.local(local.transpose(1, 2))
+        near = [(local.roll(-s, 0) * global_[:, None]).sum(2) for s in (0, 1)]
+        return near[0], near[1].unsqueeze(1)
+
+
+def test_a_critic_that_cannot_leave_groups_out_is_refused(digits):
+    X = digits[0][:60]
+    estimator = quick(critic=Next, global_weight=0.0).fit(X)
+    with pytest.raises(ValueError, match="give it a method of_negatives"):
+        estimator.fit(X, groups=np.arange(60) // 6)

@@ -256,3 +256,20 @@ def test_flattened_rows_are_judged_as_the_images_that_they_are(digits, working):
     X = digits[0]
     found = diagnose(working, X.reshape(len(X), -1), random_state=0)
     assert str(found) == str(diagnose(working, X, random_state=0))
+
+
+def test_the_untrained_encoder_gets_the_groups_too(digits, monkeypatch):
+    X = digits[0][:60]
+    dim = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(X)
+    given = []
+    fit = DeepInfomaxTransformer.fit
+
+    def spy(self, X, y=None, **params):
+        given.append(params)
+        return fit(self, X, y, **params)
+
+    monkeypatch.setattr(DeepInfomaxTransformer, "fit", spy)
+    diagnose(dim, X, groups=[f"patient {i // 6}" for i in range(60)], random_state=0)
+    diagnose(dim, X, random_state=0)
+    np.testing.assert_array_equal(given[0]["groups"], np.arange(60) // 6)
+    assert given[1] == {}

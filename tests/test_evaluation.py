@@ -13,12 +13,14 @@ from sklearn.datasets import load_digits, make_classification
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import pairwise_distances_argmin
+from sklearn.model_selection import KFold, LeavePGroupsOut, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.semi_supervised import LabelSpreading
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim.evaluation import (
+    _probes,
     effective_rank,
     label_efficiency,
     linear_probe,
@@ -67,6 +69,102 @@ def test_all_layers_in_one_call():
     by_hand = linear_probe(None, dim.features(images), digits[:200], kind="knn", cv=2)
     for layer, values in scores.items():
         np.testing.assert_array_equal(values, by_hand[layer])
+
+
+WINDOWS = np.arange(400) % 40  # groups of ten rows
+TRAIN = WINDOWS < 30
+OF_WINDOW = np.random.default_rng(0).permutation(np.arange(40) % 2)[WINDOWS]
+# Rows say which group they are of, and nothing of its class.
+NAMED = np.random.default_rng(1).normal(size=(40, 30))[WINDOWS]
+NAMED += 0.01 * np.random.default_rng(2).normal(size=NAMED.shape)
+
+
+def test_between_groups_what_is_known_of_each_group_is_no_help():
+    by_rows = linear_probe(None, NAMED, OF_WINDOW, kind="knn")["features"]
+    by_groups = linear_probe(None, NAMED, OF_WINDOW, kind="knn", groups=WINDOWS)
+    assert by_rows.min() == 1
+    assert by_groups["features"].shape == (5,)
+    assert by_groups["features"].mean() < 0.65
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("linear", y),
+        ("linear", X[:, :2]),
+        ("svm", np.column_stack([y == 0, y == 1]).astype(int)),
+        ("svm", X[:, 0]),
+    ],
+    ids=["classes", "two numbers", "labels", "numbers"],
+)
+def test_folds_of_every_target_keep_groups_whole(kind, target, monkeypatch):
+    seen = []
+
+    def spy(probe, Z, y, *, cv, scoring):
+        ((train, test),) = cv
+        seen.append(test)
+        assert not set(WINDOWS[train]) & set(WINDOWS[test])
+        own = WINDOWS[train]
+        for part, rest in probe[-1].cv:
+            assert sorted([*part, *rest]) == list(range(len(train)))
+            assert not set(own[part]) & set(own[rest])
+        return cross_val_score(probe, Z, y, cv=cv, scoring=scoring)
+
+    monkeypatch.setattr(_probes, "cross_val_score", spy)
+    scores = linear_probe(None, X, target, kind=kind, cv=2, groups=WINDOWS)["features"]
+    assert scores.shape == (2,)
+    assert scores.min() > 0.5
+    assert sorted(np.concatenate(seen)) == list(range(400))
+
+
+def test_groups_of_unlabelled_rows_are_left_out_with_them():
+    given = y.copy()
+    given[100:200] = -1
+    kept = given >= 0
+    names = np.array([f"patient {i:02}" for i in WINDOWS])
+    whole = linear_probe(None, X, given, kind="knn", groups=names)["features"]
+    part = linear_probe(None, X[kept], y[kept], kind="knn", groups=WINDOWS[kept])
+    np.testing.assert_array_equal(whole, part["features"])
+
+
+def test_beside_test_rows_groups_choose_the_regularisation():
+    """Noise within groups is learnt by folds that divide them, not by whole ones."""
+    found = {}
+    for groups in (None, WINDOWS[TRAIN]):
+        probe = _probes.fit_probe(NAMED[TRAIN], OF_WINDOW[TRAIN], groups=groups)
+        found[groups is None] = probe[-1].best_params_["C"]
+    assert found[False] < found[True]
+    scores = linear_probe(
+        None, NAMED[TRAIN], OF_WINDOW[TRAIN], groups=WINDOWS[TRAIN],
+        X_test=NAMED[~TRAIN], y_test=OF_WINDOW[~TRAIN],
+    )["features"]  # fmt: skip
+    probe = _probes.fit_probe(NAMED[TRAIN], OF_WINDOW[TRAIN], groups=WINDOWS[TRAIN])
+    assert scores == [probe.score(NAMED[~TRAIN], OF_WINDOW[~TRAIN])]
+
+
+def test_splitters_may_keep_groups_whole_themselves():
+    with pytest.raises(ValueError, match=r"cv=KFold\(.*divides groups"):
+        linear_probe(None, X, y, cv=KFold(3), groups=WINDOWS)
+    few = WINDOWS // 20  # two groups
+    splitter = LeavePGroupsOut(1)
+    scores = linear_probe(None, X, y, kind="knn", cv=splitter, groups=few)["features"]
+    by_hand = linear_probe(None, X, y, kind="knn", cv=splitter.split(X, y, few))
+    np.testing.assert_array_equal(scores, by_hand["features"])
+
+
+@pytest.mark.parametrize(
+    ("target", "groups", "message"),
+    [
+        (y, WINDOWS // 10, "cv=5 folds need as many groups, .* are of 4; lower cv"),
+        (y, np.where(y == 1, 99, WINDOWS), "class 1 is in one group only"),
+        (X[:, 0], WINDOWS // 10, "cv=5 folds need as many groups"),
+        (y, WINDOWS[:399], "groups holds 399 labels, but X has 400 samples"),
+        (y, [None] * 400, "groups has 400 missing values"),
+    ],
+)
+def test_groups_that_cannot_be_kept_apart(target, groups, message):
+    with pytest.raises(ValueError, match=message):
+        linear_probe(None, X, target, groups=groups)
 
 
 def test_noise_has_nothing_to_find():
@@ -423,6 +521,34 @@ def test_groups_come_whole():
     )  # fmt: skip
     for drawn, _ in DRAWN:
         assert len(np.unique(drawn[:, -1])) == 2
+
+
+def test_with_groups_a_probe_is_that_of_the_drawn_groups():
+    models = {"raw": None}
+    given = {
+        "X_test": NAMED[~TRAIN],
+        "y_test": OF_WINDOW[~TRAIN],
+        "random_state": 0,
+        "n_draws": 1,
+    }
+    found, tuples = (
+        label_efficiency(
+            models, NAMED[TRAIN], OF_WINDOW[TRAIN], [150], groups=groups, **given
+        ).scores
+        for groups in (WINDOWS[TRAIN], [("ward", int(i)) for i in WINDOWS[TRAIN]])
+    )
+    np.testing.assert_array_equal(found, tuples)
+    DRAWN.clear()
+    rows = np.column_stack([NAMED[TRAIN], WINDOWS[TRAIN] / 100])
+    test = np.column_stack([NAMED[~TRAIN], WINDOWS[~TRAIN] / 100])
+    label_efficiency(
+        {"recorder": Recorder()}, rows, OF_WINDOW[TRAIN], [150], groups=WINDOWS[TRAIN],
+        X_test=test, y_test=OF_WINDOW[~TRAIN], n_draws=1, random_state=0,
+    )  # fmt: skip
+    for (drawn, labels), score in zip(DRAWN, found[0, 0], strict=True):
+        of_group = (100 * drawn[:, -1]).round().astype(int)
+        probe = _probes.fit_probe(drawn[:, :-1], labels, groups=of_group)
+        assert probe.score(NAMED[~TRAIN], OF_WINDOW[~TRAIN]) == score
 
 
 @pytest.mark.parametrize(

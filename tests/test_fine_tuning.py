@@ -267,6 +267,7 @@ def test_no_row_is_its_own_negative(
     steps, source = [], tune.rows
     tune.rows = SimpleNamespace(
         device=source.device,
+        groups=None,
         take=lambda rows: steps.append(rows) or source.take(rows),
     )
     sizes = []
@@ -275,8 +276,8 @@ def test_no_row_is_its_own_negative(
     monkeypatch.setattr(
         criterion,
         "forward",
-        lambda self, views, generator: (
-            sizes.append(len(views[0].global_)) or forward(self, views, generator)
+        lambda self, views, *rest: (
+            sizes.append(len(views[0].global_)) or forward(self, views, *rest)
         ),
     )
     for _ in range(9):

@@ -99,6 +99,21 @@ def test_saving_between_partial_fits_changes_nothing(digits):
     np.testing.assert_array_equal(copied.transform(X), expected)
 
 
+@pytest.mark.parametrize("critic", ["dot", "concat"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_groups_travel_to_the_device(critic, dtype, digits):
+    X, groups = digits[0].astype(dtype), np.arange(300) // 30
+    params = {"critic": critic, "validation_fraction": 0.3, "max_iter": 2}
+    on_gpu, on_cpu = (
+        quick(device=device, **params).fit(X, groups=groups)
+        for device in ("cuda", "cpu")
+    )
+    for name in ("local", "global", "valid_local", "valid_global"):
+        assert on_gpu.history_[-1][name] == pytest.approx(
+            on_cpu.history_[-1][name], abs=0.1
+        )
+
+
 def test_own_parts_train_in_bfloat16(digits):
     encoder = functools.partial(ConvEncoder, n_hidden=16)
     estimator = quick(encoder=encoder, critic="concat", precision="bfloat16")

@@ -149,6 +149,15 @@ def test_resident_rows_are_those_of_the_array(dtype, monkeypatch):
     assert resident.samples.element_size() == min(4, X.itemsize)
 
 
+def test_groups_stay_with_the_rows_wherever_these_are():
+    X, groups = np.arange(6.0).reshape(3, 2), np.array([1, 0, 1])
+    scaling = Scaling.learn(table(X), CPU)
+    for source in (StreamedRows, ResidentRows):
+        assert source(table(X), scaling, groups).groups.tolist() == [1, 0, 1]
+        assert source(table(X), scaling).groups is None
+    assert to_device(table(X), scaling, groups).groups.tolist() == [1, 0, 1]
+
+
 def test_on_the_cpu_rows_stay_where_they_are():
     X = np.arange(6.0).reshape(3, 2)
     source = to_device(table(X), Scaling.learn(table(X), CPU))

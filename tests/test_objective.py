@@ -218,3 +218,81 @@ def test_bounds_that_return_something_else_are_refused():
     objective = build(bound=lambda positive, negative: positive, local=1.0)
     with pytest.raises(ValueError, match="a bound must return one number"):
         objective([draw_features()] * 2, None)
+
+
+@pytest.mark.parametrize("n_views", [1, 2])
+@pytest.mark.parametrize("critic", [DotCritic, ConcatCritic])
+def test_terms_between_groups_are_bounds_without_pairs_of_one_group(critic, n_views):
+    groups = torch.tensor([0, 1, 0, 2, 1, 3])
+    objective = build(n_views, critic=critic, **WEIGHTS | {"prior": 0.0}).eval()
+    views = [draw_features(seed=seed) for seed in range(n_views)]
+    # The same features, where every sample of another group scores as it did.
+    seen = []
+
+    def spy(positive, negative):
+        seen.append(negative)
+        return infonce(positive, negative)
+
+    objective.bound = spy
+    with_groups = objective(views, None, groups)
+    masked = list(seen)
+    seen.clear()
+    objective(views, None)
+    assert len(masked) == len(seen) == 2 * n_views
+    for some, every in zip(masked, seen, strict=True):
+        k = every.shape[1]
+        if critic is ConcatCritic and every.shape[1:] != (6, 1):
+            index = (torch.arange(6)[:, None] + torch.arange(1, k + 1)) % 6
+        else:
+            index = torch.arange(k).expand(6, k) // (k // 6)
+        is_other = groups[index] != groups[:, None]
+        expected = every.masked_fill(~is_other.unsqueeze(2), -math.inf)
+        torch.testing.assert_close(some, expected)
+    assert all(term.isfinite() for term in with_groups.values())
+
+
+def test_an_evaluate_of_the_user_needs_to_know_nothing_of_groups():
+    class Twice(DotCritic):
+        def evaluate(self, bound, local, global_):
+            return 2 * bound(*self(local, global_))
+
+    groups = torch.tensor([0, 1, 0, 2, 1, 3])
+    once, twice = (
+        build(critic=c, local=1.0).eval()([draw_features()], None, groups)["local"]
+        for c in (DotCritic, Twice)
+    )
+    torch.testing.assert_close(2 * once, twice)
+
+
+@pytest.mark.parametrize("weights", [{"local": 1.0}, {"global": 1.0}])
+def test_a_critic_of_a_few_negatives_says_which_they_are(weights):
+    class Next(torch.nn.Module):
+        def forward(self, local, global_):
+            near = [
+                (local.roll(-s, 0)[:, :4] * global_[..., None]).sum(1) for s in (0, 1)
+            ]
+            return near[0], near[1].unsqueeze(1)
+
+    class Known(Next):
+        def of_negatives(self, groups, n_negatives):
+            return groups.roll(-1).unsqueeze(1)
+
+    objective = build(n_views=1, critic=lambda c, d: Next(), **weights)
+    with pytest.raises(ValueError, match="give it a method of_negatives"):
+        objective.check_groups(draw_features())
+    build(n_views=1, critic=lambda c, d: Known(), **weights).check_groups(
+        draw_features()
+    )
+    groups = torch.tensor([0, 0, 1, 1, 2, 2])
+    objective = build(n_views=1, critic=lambda c, d: Known(), **weights).eval()
+    features = draw_features()
+    (name,) = objective.critics
+    local = (
+        locations(features) if name == "local" else features.local.flatten(1)[..., None]
+    )
+    positive, negative = objective.critics[name](local, features.global_)
+    kept = torch.tensor([1, 3, 5])  # whose next is of another group
+    torch.testing.assert_close(
+        objective([features], None, groups)[name],
+        infonce(positive[kept], negative[kept]),
+    )

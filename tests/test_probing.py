@@ -49,6 +49,18 @@ def test_unlabelled_rows_are_left_out(digits):
     assert probing.history_ == labelled.history_
 
 
+def test_folds_of_a_probe_keep_groups_whole(digits):
+    X, y = digits[0][:150], digits[1][:150]
+    groups = np.arange(150) // 15
+    probing = ProbingCallback(X, y, every=1, cv=3, groups=groups)
+    dim = fit(probing, X, max_iter=1)
+    whole = linear_probe(dim, X, y, kind="knn", cv=3, groups=groups)
+    (row,) = probing.history_
+    assert row["global"] == pytest.approx(whole["global"].mean())
+    with pytest.raises(ValueError, match="cv=5 folds need as many groups"):
+        fit(ProbingCallback(X, y, groups=groups // 3), X)
+
+
 class Counting(DeepInfomaxTransformer):
     """Counts its copies, of which scikit-learn makes one for a callback that asks."""
 

@@ -5,15 +5,22 @@ import functools
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.callback import ProgressBar
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_dim import DeepInfomaxTransformer
+import sk_dim._deep_infomax
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 
 QUICK = {"max_iter": 2, "n_components": 64, "random_state": 0}
 
@@ -139,3 +146,65 @@ def test_progress_bar_through_search_and_pipeline(rows, capsys):
     search = GridSearchCV(pipeline, {"clf__C": [0.1]}, cv=2)
     search.set_callbacks(ProgressBar(max_propagation_depth=None)).fit(X, y)
     assert "DeepInfomaxTransformer" in capsys.readouterr().out
+
+
+# Groups
+
+
+@pytest.fixture(name="fitted_with")
+def _fitted_with(monkeypatch):
+    """Groups that training got, one array for each fit."""
+    seen = []
+    original = sk_dim._deep_infomax.read_groups
+
+    def spy(groups, n_samples):
+        seen.append(np.asarray(groups))
+        return original(groups, n_samples)
+
+    monkeypatch.setattr(sk_dim._deep_infomax, "read_groups", spy)
+    return seen
+
+
+def grouped_pipeline(**params):
+    dim = quick(max_iter=1, n_components=8, input_shape=(8, 8), **params)
+    return make_pipeline(dim, LogisticRegression(max_iter=500))
+
+
+def test_groups_in_a_pipeline(rows, fitted_with):
+    X, y = rows
+    groups = np.arange(len(X)) // 10
+    grouped_pipeline().fit(X, y, deepinfomaxtransformer__groups=groups)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = grouped_pipeline()
+        model[0].set_fit_request(groups=True)
+        model.fit(X, y, groups=groups)
+    assert len(fitted_with) == 2
+    for each in fitted_with:
+        np.testing.assert_array_equal(each, groups)
+
+
+def test_groups_are_split_between_folds_and_training(rows, fitted_with):
+    X, y = rows
+    groups = np.arange(len(X)) // 10
+    folds = [groups[train] for train, _ in GroupKFold(2).split(X, y, groups)]
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = grouped_pipeline()
+        model[0].set_fit_request(groups=True)
+        found = cross_validate(model, X, y, cv=GroupKFold(2), params={"groups": groups})
+        assert np.isfinite(found["test_score"]).all()
+        grid = {"logisticregression__C": [0.1]}
+        search = GridSearchCV(model, grid, cv=GroupKFold(2), error_score="raise")
+        search.fit(X, y, groups=groups)
+    for each, expected in zip(fitted_with, [*folds, *folds, groups], strict=True):
+        np.testing.assert_array_equal(each, expected)
+
+
+def test_groups_of_the_classifier_reach_its_pretraining(digits, fitted_with):
+    X, y = digits[0][:100], digits[1][:100]
+    groups = np.arange(100) // 10
+    model = DeepInfomaxClassifier(quick(max_iter=1, n_components=8), fine_tune="head")
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(groups=True)
+        make_pipeline(model).fit(X, y, groups=groups)
+    assert len(fitted_with) == 1
+    np.testing.assert_array_equal(fitted_with[0], groups)

@@ -9,13 +9,18 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor
 
 
 class Source(Protocol):
-    """Where scaled samples come from, and the device that indices are to be on."""
+    """Where scaled samples come from, and the device that indices are to be on.
+
+    `groups` are the codes (n,) of groups of samples, on that device, or None.
+    """
 
     device: torch.device
+    groups: Tensor | None
 
     def __len__(self) -> int: ...
 
@@ -43,6 +48,8 @@ class RowSubset:
         self.source = source
         self.device = source.device
         self.indices = indices.to(self.device)
+        groups = source.groups
+        self.groups = None if groups is None else groups[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -52,8 +59,23 @@ class RowSubset:
         return self.source.take(self.indices[rows])
 
 
-def count_held_out(n_rows: int, fraction: float) -> int:
-    """How many of so many rows are held out, if any then enough, and enough left."""
+def count_held_out(
+    n_rows: int, fraction: float, groups: np.ndarray | None = None
+) -> int:
+    """How many of so many rows are held out, if any then enough, and enough left.
+
+    With codes of groups it is how many groups, of which each part needs two: one has no
+    negatives.
+    """
+    if fraction > 0 and groups is not None:
+        n_groups = int(groups.max()) + 1
+        if n_groups < 4:
+            raise ValueError(
+                f"validation_fraction={fraction} holds out whole groups and needs at "
+                f"least 2 in each part, but there are {n_groups} groups; give more "
+                "groups, or set validation_fraction=0."
+            )
+        return min(max(2, round(n_groups * fraction)), n_groups - 2)
     n_held_out = round(n_rows * fraction)
     if fraction > 0 and min(n_held_out, n_rows - n_held_out) < 2:
         raise ValueError(
@@ -70,7 +92,7 @@ class HoldOut:
     Parameters
     ----------
     fraction : float
-        Share of the rows to hold out.
+        Share of the rows to hold out, or of the groups, which stay whole.
     seed : int
         Of the draw: the same rows are held out whenever as many are split, so that a
         training that goes on is judged by rows that it has not trained on before.
@@ -81,15 +103,23 @@ class HoldOut:
         self.seed = seed
 
     def __call__(self, source: Source) -> tuple[RowSubset, RowSubset]:
-        n = len(source)
-        n_held_out = count_held_out(n, self.fraction)
+        groups = None if source.groups is None else source.groups.cpu().numpy()
+        train, held_out = self.split(len(source), groups)
+        return RowSubset(source, train), RowSubset(source, held_out)
+
+    def split(self, n: int, groups: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        """Return which of n rows to train on, and which to hold out."""
+        n_held_out = count_held_out(n, self.fraction, groups)
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(n, generator=generator)
         # Not in the order of the source: whoever reads the held-out rows as they come
         # would have neighbours in one batch, which sorted data make alike.
-        return RowSubset(source, order[n_held_out:]), RowSubset(
-            source, order[:n_held_out]
-        )
+        if groups is None:
+            return order[n_held_out:], order[:n_held_out]
+        splitter = GroupShuffleSplit(1, test_size=n_held_out, random_state=self.seed)
+        _, rows = next(splitter.split(order, groups=groups))
+        is_held_out = torch.isin(order, torch.from_numpy(rows))
+        return order[~is_held_out], order[is_held_out]
 
 
 class SliceLoader:
@@ -119,18 +149,24 @@ class SliceLoader:
         return n_batches(len(self.source), self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
+        for part in self._parts():
+            yield self.source.take(part)
+
+    def with_groups(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the batches, each with the codes of the groups of its rows, if any."""
+        groups = self.source.groups
+        for part in self._parts():
+            yield self.source.take(part), None if groups is None else groups[part]
+
+    def _parts(self) -> Sequence[Tensor | slice]:
         n = len(self.source)
         edges = np.linspace(0, n, len(self) + 1).astype(int)
-        parts: Sequence[Tensor | slice]
         if self.generator is None:
-            parts = [slice(*pair) for pair in pairwise(edges)]
-        else:
-            # In random order within each batch too, which critics count on that pair a
-            # sample with those next to it.
-            order = torch.randperm(n, generator=self.generator).to(self.source.device)
-            parts = order.tensor_split(torch.from_numpy(edges[1:-1]))
-        for part in parts:
-            yield self.source.take(part)
+            return [slice(*pair) for pair in pairwise(edges)]
+        # In random order within each batch too, which critics count on that pair a
+        # sample with those next to it.
+        order = torch.randperm(n, generator=self.generator).to(self.source.device)
+        return order.tensor_split(torch.from_numpy(edges[1:-1]))
 
 
 def endless_batches(

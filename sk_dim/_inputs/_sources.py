@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,13 +22,21 @@ class StreamedRows:
         Samples in memory or in a file.
     scale : callable
         Batch of `Rows.take` to scaled batch on the device.
+    groups : ndarray of int, of shape (n,), or None, default=None
+        Codes of the groups that the rows belong to.
     """
 
     device = torch.device("cpu")  # of the indices
 
-    def __init__(self, rows: Rows, scale: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        scale: Callable[[Tensor], Tensor],
+        groups: np.ndarray | None = None,
+    ) -> None:
         self.rows = rows
         self.scale = scale
+        self.groups = None if groups is None else torch.from_numpy(groups)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -47,10 +56,17 @@ class ResidentRows:
         taken; all others scaled on the way, as float32.
     scaling : Scaling
         By what, and on which device.
+    groups : ndarray of int, of shape (n,), or None, default=None
+        Codes of the groups that the rows belong to.
     """
 
-    def __init__(self, rows: Rows, scaling: Scaling) -> None:
+    def __init__(
+        self, rows: Rows, scaling: Scaling, groups: np.ndarray | None = None
+    ) -> None:
         self.device = scaling.device
+        self.groups = None
+        if groups is not None:
+            self.groups = torch.from_numpy(groups).to(self.device)
         self.scaling = scaling
         first = rows.take(slice(0, 1))
         self.is_scaled = first.dtype != torch.uint8
@@ -74,12 +90,12 @@ class ResidentRows:
         return samples.clone() if isinstance(rows, slice) else samples
 
 
-def to_device(rows: Rows, scaling: Scaling) -> Source:
+def to_device(rows: Rows, scaling: Scaling, groups: np.ndarray | None = None) -> Source:
     """Return a source of scaled rows that lie on the device, where they fit."""
     if scaling.device.type == "cuda":
         first = rows.take(slice(0, 1))
         n_bytes = len(rows) * first.numel() * min(4, first.element_size())
         free, _ = torch.cuda.mem_get_info(scaling.device)
         if n_bytes <= free * SHARE_OF_FREE_MEMORY:
-            return ResidentRows(rows, scaling)
-    return StreamedRows(rows, scaling)
+            return ResidentRows(rows, scaling, groups)
+    return StreamedRows(rows, scaling, groups=groups)

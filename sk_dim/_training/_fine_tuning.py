@@ -256,8 +256,9 @@ class FineTuner:
             rows = torch.cat([rows, next(self.others)])
         self.optimizer.zero_grad(set_to_none=True)
         with reduced_precision(self.device, net.precision):
-            views = self._encode_views(rows.to(self.rows.device), n_labelled)
-            infomax = self._infomax(views, n_labelled)
+            rows = rows.to(self.rows.device)
+            views = self._encode_views(rows, n_labelled)
+            infomax = self._infomax(views, rows, n_labelled)
         rows = rows.to(self.device)
         scores = torch.stack([self.head(view.global_) for view in views])
         supervised = cross_entropy(
@@ -285,14 +286,18 @@ class FineTuner:
         # The head is to see things as large as in the samples that it will predict.
         return self.net.encode_views(drawn, is_shrunk=False)
 
-    def _infomax(self, views: list[Features], n_labelled: int) -> Tensor:
+    def _infomax(self, views: list[Features], rows: Tensor, n_labelled: int) -> Tensor:
         """Loss of Deep InfoMax; zero without its weight."""
         if not self.recipe.infomax_weight:
             return views[0].global_.new_zeros(())
         criterion = self.net.criterion_
         # Labelled rows, which may be in a batch many times, are no negatives.
         first = 0 if self.others is None else n_labelled
-        terms = criterion([_from_row(view, first) for view in views], self.generator)
+        groups = self.rows.groups
+        if groups is not None:
+            groups = groups[rows[first:]].to(self.device)
+        views = [_from_row(view, first) for view in views]
+        terms = criterion(views, self.generator, groups)
         if criterion.has_adversary:
             del terms["prior"]  # whose adversary is not trained here
         return criterion.loss(terms)

@@ -16,6 +16,7 @@ from sk_dim._devices import (
     available_device,
     choose_device,
     choose_precision,
+    seeded,
 )
 from sk_dim._inputs._batches import (
     SliceLoader,
@@ -117,9 +118,25 @@ class Model:
         """Where the net is."""
         return self.scaling.device
 
-    def source(self, rows: Rows) -> Source:
-        """Return the samples scaled, on the device where they fit."""
-        return to_device(rows, self.scaling)
+    def source(self, rows: Rows, groups: np.ndarray | None = None) -> Source:
+        """Return the samples scaled, on the device where they fit.
+
+        Parameters
+        ----------
+        rows : Rows
+            Samples.
+        groups : ndarray of int, of shape (n,), or None, default=None
+            Codes of groups, whose samples are no negatives of one another.
+
+        Raises
+        ------
+        ValueError
+            If a critic of the user cannot leave them out.
+        """
+        if groups is not None:
+            with seeded(0, self.device):  # a part of the user may draw
+                self.objective.check_groups(self._encode_few(rows))
+        return to_device(rows, self.scaling, groups)
 
     # Training
 
@@ -135,6 +152,7 @@ class Model:
         max_time: float | None,
         is_annealed: bool,
         keeps_moments: bool,
+        groups: np.ndarray | None = None,
     ) -> None:
         """Train on, and warn where that was not to its end or next to nothing.
 
@@ -152,11 +170,14 @@ class Model:
             Whether the learning rate rises and falls, or is constant.
         keeps_moments : bool
             Whether optimisers keep what only a training that goes on needs.
+        groups : ndarray of int, of shape (n,), or None, default=None
+            Codes of groups, whose samples are no negatives of one another.
         """
         net = self.net
         self.keeps_moments = keeps_moments
+        source = self.source(rows, groups)
         net.configure(
-            len(rows),
+            source,
             n_epochs,
             batch_size=batch_size,
             validation_fraction=validation_fraction,
@@ -165,7 +186,7 @@ class Model:
             is_annealed=is_annealed,
         )
         n_before, first_step = len(net.history), net.n_steps
-        is_interrupted = net.train(self.source(rows), n_epochs, callbacks)
+        is_interrupted = net.train(source, n_epochs, callbacks)
         self._check_features(rows)
         new = net.records(n_before, first_epoch=len(self.history) + 1)
         self.history = self.history + new
@@ -186,15 +207,18 @@ class Model:
                 "encoder or batch_size."
             )
 
-    def _check_features(self, rows: Rows) -> None:
-        """Raise a ValueError if the last step made features that are not finite."""
-        net = self.net
+    def _encode_few(self, rows: Rows) -> Features:
+        """Features of the first rows, in evaluation mode."""
         with torch.inference_mode():
             # Its forward, because a call would compile it for so few rows.
             batch = self.scaling(rows.take(slice(0, 8)))
-            features = Features(*net.module_.eval().forward(batch))
-        if not all(bool(each.isfinite().all()) for each in features.layers().values()):
-            raise net.diverged("features")
+            return Features(*self.encoder.eval().forward(batch))
+
+    def _check_features(self, rows: Rows) -> None:
+        """Raise a ValueError if the last step made features that are not finite."""
+        layers = self._encode_few(rows).layers()
+        if not all(bool(each.isfinite().all()) for each in layers.values()):
+            raise self.net.diverged("features")
 
     # Use
 
@@ -355,7 +379,9 @@ class Model:
         self.history, self.keeps_moments = state["history"], state["keeps_moments"]
 
 
-def prepare(estimator: BaseEstimator, X: ArrayLike) -> tuple[Rows, Model]:
+def prepare(
+    estimator: BaseEstimator, X: ArrayLike, groups: np.ndarray | None = None
+) -> tuple[Rows, Model]:
     """Check X and the parameters of an estimator, and build an untrained model.
 
     Parameters
@@ -365,6 +391,8 @@ def prepare(estimator: BaseEstimator, X: ArrayLike) -> tuple[Rows, Model]:
         `feature_names_in_` where X has names.
     X : array-like of shape (n, ...)
         Samples that it is to learn from.
+    groups : ndarray of int, of shape (n,), or None, default=None
+        Codes of groups of samples.
 
     Returns
     -------
@@ -382,7 +410,7 @@ def prepare(estimator: BaseEstimator, X: ArrayLike) -> tuple[Rows, Model]:
     device = choose_device(estimator.device)
     precision = choose_precision(estimator.precision, device)
     rows = read_rows(estimator, X)
-    count_held_out(len(rows), estimator.validation_fraction)
+    count_held_out(len(rows), estimator.validation_fraction, groups)
     design = Design.from_params(vars(estimator), rows.fmt)
     rows.fmt = design.fmt
     rows.check_lengths()
@@ -392,7 +420,9 @@ def prepare(estimator: BaseEstimator, X: ArrayLike) -> tuple[Rows, Model]:
     return rows, model
 
 
-def resume(estimator: BaseEstimator, X: ArrayLike) -> Rows:
+def resume(
+    estimator: BaseEstimator, X: ArrayLike, groups: np.ndarray | None = None
+) -> Rows:
     """Check that a fitted estimator can be trained on, by X and its parameters."""
     model = estimator.model_
     check_training(estimator)
@@ -402,7 +432,7 @@ def resume(estimator: BaseEstimator, X: ArrayLike) -> Rows:
     model.scaling.check(rows)
     model.design.check_unchanged(Design.from_params(vars(estimator), rows.fmt))
     check_layer(estimator.output_layer, model.net.layer_shapes)
-    count_held_out(len(rows), estimator.validation_fraction)
+    count_held_out(len(rows), estimator.validation_fraction, groups)
     model.net.precision = precision
     return rows
 

@@ -21,7 +21,6 @@ from sk_dim._inputs._batches import (
     HoldOut,
     SliceLoader,
     Source,
-    count_held_out,
     n_batches,
 )
 from sk_dim._training import _interrupts
@@ -175,27 +174,33 @@ class InfomaxNet(NeuralNet):
         return [Features(*part) for part in zip(*halves, strict=True)]
 
     def _evaluate_terms(
-        self, batch: Tensor, generator: torch.Generator
+        self, batch: Tensor, generator: torch.Generator, groups: Tensor | None
     ) -> dict[str, Any]:
+        if groups is not None:
+            groups = groups.to(self.device)
         with reduced_precision(self.device, self.precision):
             views = self.make_views(batch, generator)
-            terms = self.criterion_(views, generator)
+            terms = self.criterion_(views, generator, groups)
         loss = self.criterion_.loss(terms)
         return {"loss": loss, "y_pred": views, "terms": terms}
 
-    def train_step_single(self, batch: Tensor, **_: Any) -> dict[str, Any]:
+    def train_step_single(
+        self, batch: Tensor, groups: Tensor | None = None, **_: Any
+    ) -> dict[str, Any]:
         """Forward and backward."""
         self._set_training(True)
-        step = self._evaluate_terms(batch, self.generator)
+        step = self._evaluate_terms(batch, self.generator, groups)
         step["loss"].backward()
         return step
 
-    def train_step(self, batch: Tensor, **_: Any) -> dict[str, Any]:
+    def train_step(
+        self, batch: Tensor, groups: Tensor | None = None, **_: Any
+    ) -> dict[str, Any]:
         """Step the encoder and the critics, then the adversary on detached codes."""
         for group in self.optimizer_.param_groups:
             group["lr"] = self.schedule.rate(self.n_steps)
         self.optimizer_.zero_grad(set_to_none=True)
-        step = self.train_step_single(batch)
+        step = self.train_step_single(batch, groups)
         self.notify(
             "on_grad_computed",
             named_parameters=self._own_parameters(),
@@ -212,12 +217,14 @@ class InfomaxNet(NeuralNet):
         self.n_steps += 1
         return step
 
-    def validation_step(self, batch: Tensor, **_: Any) -> dict[str, Any]:
+    def validation_step(
+        self, batch: Tensor, groups: Tensor | None = None, **_: Any
+    ) -> dict[str, Any]:
         """Forward on held-out rows, with the same views in every epoch."""
         self._set_training(False)
         generator = torch.Generator(self.device).manual_seed(self.seed)
         with torch.no_grad():
-            return self._evaluate_terms(batch, generator)
+            return self._evaluate_terms(batch, generator, groups)
 
     def evaluation_step(self, batch: Tensor, training: bool = False) -> Features:
         """Features of a scaled batch, in float32 and evaluation mode."""
@@ -255,9 +262,9 @@ class InfomaxNet(NeuralNet):
         start = time.monotonic()
         n_rows = 0
         values = []
-        for batch in iterator:
+        for batch, groups in iterator.with_groups():
             self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
+            step = step_fn(batch, groups=groups, **fit_params)
             n_rows += len(batch)
             terms = step["terms"]
             values.append(torch.stack([step["loss"], *terms.values()]).detach())
@@ -298,7 +305,7 @@ class InfomaxNet(NeuralNet):
 
     def configure(
         self,
-        n_rows: int,
+        source: Source,
         n_epochs: int | None,
         *,
         batch_size: int,
@@ -310,9 +317,10 @@ class InfomaxNet(NeuralNet):
         """Set what may change from one training of the net to the next."""
         self.batch_size = batch_size
         self.train_split = None
+        n_rows = len(source)
         if validation_fraction > 0:
             self.train_split = HoldOut(validation_fraction, self.seed)
-            n_rows -= count_held_out(n_rows, validation_fraction)
+            n_rows = len(self.train_split(source)[0])
         self.schedule = Schedule(learning_rate)
         if is_annealed:
             n_steps = n_epochs and n_epochs * n_batches(n_rows, batch_size)

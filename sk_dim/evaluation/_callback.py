@@ -29,6 +29,8 @@ class ProbingCallback:
         Which probe, see :func:`linear_probe`; nearest neighbours take the least time.
     cv : int or splitter, default=5
         Folds of the cross-validation of `X`, as in scikit-learn.
+    groups : array-like of shape (n_samples,), default=None
+        What rows of `X` belong to; folds keep groups whole, as in `linear_probe`.
 
     Attributes
     ----------
@@ -38,7 +40,8 @@ class ProbingCallback:
     Raises
     ------
     ValueError or TypeError
-        When a fit begins, for labels, `kind` or `cv` that `linear_probe` cannot take;
+        When a fit begins, for labels, `kind`, `cv` or `groups` that `linear_probe`
+        cannot take;
         at the first probe, for samples that the estimator cannot take.
 
     See Also
@@ -69,19 +72,21 @@ class ProbingCallback:
         every: int = 5,
         kind: str = "knn",
         cv: Any = 5,
+        groups: Any = None,
     ) -> None:
         self.X = X
         self.y = y
         self.every = every
         self.kind = kind
         self.cv = cv
+        self.groups = groups
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Begin a fit, refusing what cannot be probed before its first epoch."""
         check_integer("every", self.every, 1)
         # A probe of numbers that say nothing has the same checks as one of features.
         blank = np.zeros((_num_samples(self.X), 1))
-        linear_probe(None, blank, self.y, kind=self.kind, cv=self.cv)
+        self._score(None, blank)
         self.history_: list[dict[str, float]] = []
         self._is_due = False
 
@@ -105,12 +110,15 @@ class ProbingCallback:
     def _probe(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
     ) -> None:
-        scores = linear_probe(
-            fitted_estimator, self.X, self.y, kind=self.kind, cv=self.cv
-        )
+        scores = self._score(fitted_estimator, self.X)
         means = {name: float(values.mean()) for name, values in scores.items()}
         self.history_.append({"epoch": context.task_id + 1} | means)
         self._is_due = False
+
+    def _score(self, model: Any, X: Any) -> dict[str, np.ndarray]:
+        return linear_probe(
+            model, X, self.y, kind=self.kind, cv=self.cv, groups=self.groups
+        )
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing."""

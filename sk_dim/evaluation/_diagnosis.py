@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sk_dim._inputs._groups import read_groups
 from sk_dim._training._model import rows_like
 from sk_dim.evaluation._probes import effective_rank, take_rows
 
@@ -82,7 +83,9 @@ class Diagnosis:
         return "\n".join([*lines, "", self.verdict])
 
 
-def diagnose(estimator: Any, X: Any, *, random_state: Any = None) -> Diagnosis:
+def diagnose(
+    estimator: Any, X: Any, *, groups: Any = None, random_state: Any = None
+) -> Diagnosis:
     """Tell without labels whether an estimator learnt anything.
 
     Parameters
@@ -93,6 +96,8 @@ def diagnose(estimator: Any, X: Any, *, random_state: Any = None) -> Diagnosis:
     X : array-like of shape (n_samples, ...)
         At least 8 samples that it takes, best such as it was not trained on; 2,000 of
         them are drawn if there are more.
+    groups : array-like of shape (n_samples,), default=None
+        What samples belong to, as in `fit`, for the terms of the untrained encoder.
     random_state : int, RandomState instance or None, default=None
         Seeds the rows, the views and the untrained encoder.
 
@@ -135,13 +140,16 @@ def diagnose(estimator: Any, X: Any, *, random_state: Any = None) -> Diagnosis:
             f"X has {n} samples, and a minimum of {MIN_ROWS} is required to diagnose."
         )
     rng = check_random_state(random_state)
+    codes = read_groups(groups, n)
     if n > MAX_ROWS:
-        X = take_rows(X, rng.permutation(n)[:MAX_ROWS])
+        drawn = rng.permutation(n)[:MAX_ROWS]
+        X = take_rows(X, drawn)
+        codes = None if codes is None else codes[drawn]
     seed = rng.randint(2**31)
     layout = estimator.model_.fmt.layout
     if np.ndim(X) == 2 and len(layout) > 1:
         X = np.asarray(X).reshape(-1, *layout)  # or the twin would see a table
-    twin = _fit_untrained(estimator, X, seed)
+    twin = _fit_untrained(estimator, X, codes, seed)
     untrained, found = _measure(twin, X, seed), _measure(estimator, X, seed)
     figures = {each.name: getattr(found, each.name) for each in fields(found)[:-2]}
     verdict = _judge(found, untrained, _global_term(estimator), _global_term(twin))
@@ -174,7 +182,7 @@ def _has_views(estimator: Any) -> bool:
     return hasattr(type(estimator), "local_scores")
 
 
-def _fit_untrained(estimator: Any, X: Any, seed: int) -> Any:
+def _fit_untrained(estimator: Any, X: Any, groups: np.ndarray | None, seed: int) -> Any:
     """Return an estimator like this one, with random weights.
 
     One epoch at a learning rate that moves nothing is what the statistics of batch
@@ -196,7 +204,7 @@ def _fit_untrained(estimator: Any, X: Any, seed: int) -> Any:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the first fit gave them
-        return twin.fit(X)
+        return twin.fit(X) if groups is None else twin.fit(X, groups=groups)
 
 
 def _global_term(estimator: Any) -> float:

@@ -15,6 +15,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.validation import _num_samples
 
+from sk_dim._inputs._groups import read_groups
 from sk_dim._labels import UNLABELLED
 from sk_dim._validation import check_integer
 from sk_dim.evaluation._probes import fit_probe, represent, take_rows
@@ -121,7 +122,9 @@ def label_efficiency(
         How often labelled rows are drawn. A larger budget holds the rows of a smaller.
     groups : array-like of shape (n_samples,), default=None
         What belongs together, such as the images of one patient. Labelled rows are then
-        drawn from as few groups as their number allows.
+        drawn from as few groups as their number allows, and the folds that choose the
+        regularisation keep groups whole where these suffice. Classifiers do not get
+        them. See yourself that the rows of `X_test` are of other groups.
     semi_supervised : collection of str, default=()
         Names of the classifiers that learn from unlabelled rows too. They are fitted on
         all rows, with the classes as integers from 0 on, and -1 for rows whose label
@@ -176,9 +179,10 @@ def label_efficiency(
     counts = _check_budgets(budgets, labels)
     partly_labelled = _check_semi_supervised(semi_supervised, models)
     rng = check_random_state(random_state)
-    if groups is not None:
-        groups = np.asarray(groups)[labelled]
-    orders = [_draw_order(labels, groups, counts, rng) for _ in range(n_draws)]
+    codes = read_groups(groups, _num_samples(y), n_least=1)
+    if codes is not None:
+        codes = codes[labelled]
+    orders = [_draw_order(labels, codes, counts, rng) for _ in range(n_draws)]
     jobs = []
     for name, model in models.items():
         classes = np.unique(labels) if name in partly_labelled else None
@@ -192,7 +196,7 @@ def label_efficiency(
             data = [None, *made, np.arange(len(labelled))]
         jobs += [(*data, order[:n], classes) for n in counts for order in orders]
     scores = Parallel(n_jobs=n_jobs, verbose=verbose)(
-        delayed(_score)(*job, labels, test_labels) for job in jobs
+        delayed(_score)(*job, labels, test_labels, codes) for job in jobs
     )
     shape = len(models), len(counts), n_draws
     return LabelEfficiency(tuple(models), counts, np.reshape(scores, shape))
@@ -234,7 +238,10 @@ def _check_semi_supervised(
 
 
 def _draw_order(
-    y: np.ndarray, groups: Any, budgets: np.ndarray, rng: np.random.RandomState
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    budgets: np.ndarray,
+    rng: np.random.RandomState,
 ) -> np.ndarray:
     """Order labelled rows so that those of each budget come first."""
     if groups is not None:
@@ -268,6 +275,7 @@ def _score(
     classes: np.ndarray | None,
     labels: np.ndarray,
     test_labels: np.ndarray,
+    groups: np.ndarray | None,
 ) -> float:
     """Fit a model to the labels that were drawn, and score it on the test rows.
 
@@ -276,7 +284,9 @@ def _score(
     """
     rows, given = places[drawn], labels[drawn]
     if model is None:
-        return float(fit_probe(Z[rows], given).score(Z_test, test_labels))
+        codes = None if groups is None else groups[drawn]
+        probe = fit_probe(Z[rows], given, groups=codes)
+        return float(probe.score(Z_test, test_labels))
     model = clone(model)
     if classes is None:
         model.fit(_safe_indexing(Z, rows), given)

@@ -2,9 +2,11 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -19,7 +21,9 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
+from sk_dim._inputs._groups import read_groups
 from sk_dim._validation import check_name
+from sk_dim.evaluation._splits import Fold, grouped_folds, inner_folds
 from sk_dim.evaluation._targets import kind_of_target, read_target
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # of regularisation, its inverse C
@@ -59,23 +63,32 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     return X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)
 
 
-def _searched(model: BaseEstimator, parameter: str) -> Callable[[int], BaseEstimator]:
+Folds = int | list[Fold]  # to choose a setting by
+
+
+def _searched(model: BaseEstimator, parameter: str) -> Callable[[Folds], BaseEstimator]:
     grid = {parameter: list(STRENGTHS)}
-    return lambda n_folds: GridSearchCV(model, grid, cv=n_folds)
+    return lambda folds: GridSearchCV(model, grid, cv=folds)
 
 
-def _fixed(model: BaseEstimator) -> Callable[[int], BaseEstimator]:
-    return lambda n_folds: model
+def _fixed(model: BaseEstimator) -> Callable[[Folds], BaseEstimator]:
+    return lambda folds: model
 
 
-# Models by kind of probe and of target; each takes how many folds choose its C.
-PROBES: dict[str, dict[str, Callable[[int], BaseEstimator]]] = {
+def _ridge(folds: Folds) -> BaseEstimator:
+    # By one row at a time, which takes no longer than a fit, where rows are apart.
+    by_groups = folds if isinstance(folds, list) else None
+    return RidgeCV(alphas=np.logspace(-2, 5, 8), cv=by_groups)
+
+
+# Models by kind of probe and of target; each takes what folds choose its C.
+PROBES: dict[str, dict[str, Callable[[Folds], BaseEstimator]]] = {
     "linear": {
         "classes": _searched(LogisticRegression(max_iter=500), "C"),
         "labels": _searched(
             OneVsRestClassifier(LogisticRegression(max_iter=500)), "estimator__C"
         ),
-        "numbers": _fixed(RidgeCV(alphas=np.logspace(-2, 5, 8))),
+        "numbers": _ridge,
     },
     "svm": {
         "classes": _searched(LinearSVC(max_iter=5000), "C"),
@@ -99,15 +112,19 @@ PROBES: dict[str, dict[str, Callable[[int], BaseEstimator]]] = {
 }
 
 
-def build_probe(kind: str, y: np.ndarray) -> Pipeline:
-    """Build an unfitted model for a target, which scales features first."""
+def build_probe(kind: str, y: np.ndarray, folds: list[Fold] | None = None) -> Pipeline:
+    """Build an unfitted model for a target, which scales features first.
+
+    `folds` of the rows that it will be fitted on choose its setting, if it has one.
+    """
     target = kind_of_target(y)
     n_folds = 3
     if target == "classes":
         n_folds = min(n_folds, int(np.unique(y, return_counts=True)[1].min()))
-    model = PROBES[kind][target](max(2, n_folds))
+    chosen_by = max(2, n_folds) if folds is None else folds
+    model = PROBES[kind][target](chosen_by)
     if kind == "svm" and target == "numbers" and y.ndim == 1:
-        model = _searched(LinearSVR(max_iter=5000), "C")(n_folds)
+        model = _searched(LinearSVR(max_iter=5000), "C")(chosen_by)
     if n_folds < 2:  # a class of one row leaves none to choose by
         model = LogisticRegression(max_iter=500) if kind == "linear" else model
         model = LinearSVC(max_iter=5000) if kind == "svm" else model
@@ -116,10 +133,17 @@ def build_probe(kind: str, y: np.ndarray) -> Pipeline:
 
 
 def fit_probe(
-    Z: np.ndarray, y: np.ndarray, class_weight: dict[int, float] | None = None
+    Z: np.ndarray,
+    y: np.ndarray,
+    class_weight: dict[int, float] | None = None,
+    groups: np.ndarray | None = None,
 ) -> Pipeline:
-    """Fit logistic regression to features (n, d) and classes, its C chosen on them."""
-    probe = build_probe("linear", y)
+    """Fit logistic regression to features (n, d) and classes, its C chosen on them.
+
+    By folds of whole groups where these suffice.
+    """
+    folds = None if groups is None else inner_folds(y, groups, "classes")
+    probe = build_probe("linear", y, folds)
     model = probe[-1]
     getattr(model, "estimator", model).set_params(class_weight=class_weight)
     with warnings.catch_warnings():
@@ -138,6 +162,7 @@ def linear_probe(
     kind: str = "linear",
     cv: Any = 5,
     scoring: Any = None,
+    groups: Any = None,
     n_jobs: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Score a simple model on every layer of a representation.
@@ -165,6 +190,11 @@ def linear_probe(
     scoring : str or callable, default=None
         As in scikit-learn. None takes the accuracy of classes, the micro-averaged F1 of
         several labels, the R2 of numbers.
+    groups : array-like of shape (n_samples,), default=None
+        What rows of `X` belong to, such as the patient whose recording they were cut
+        from. Folds then keep groups whole, those that choose the regularisation too,
+        unless groups are too few for that. If `X_test` is given, see yourself that its
+        rows are of other groups.
     n_jobs : int or None, default=None
         Processes of the cross-validation.
 
@@ -177,8 +207,9 @@ def linear_probe(
     ------
     ValueError or TypeError
         If `model` is no transformer, lengths differ, `y` is of no kind that a probe
-        takes or has rows of which some outputs are missing, or only one of `X_test` and
-        `y_test` is given.
+        takes or has rows of which some outputs are missing, only one of `X_test` and
+        `y_test` is given, there are fewer groups than folds, a class is in one group
+        only, or `cv` divides groups.
 
     See Also
     --------
@@ -201,42 +232,64 @@ def linear_probe(
     check_name("kind", kind, PROBES)
     if (X_test is None) != (y_test is None):
         raise ValueError("X_test and y_test belong together; pass both or neither.")
-    layers, target = _read(model, X, y, "y", None)
+    rows, target = _read_target(X, y, "y", None)
+    codes = read_groups(groups, _num_samples(y), n_least=1)
+    if codes is not None:
+        codes = codes[rows]
+        if X_test is None:
+            cv = grouped_folds(cv, target, codes)
+    layers = represent(model, take_rows(X, rows))
     probe = build_probe(kind, target)
     scoring = SCORINGS[kind_of_target(target)] if scoring is None else scoring
+    fitted_on = target
+    if X_test is not None:
+        test_rows, test_target = _read_target(X_test, y_test, "y_test", target)
+        test_layers = represent(model, take_rows(X_test, test_rows))
+        # The one fold of these rows to fit on and those rows to score on.
+        n, n_test = len(target), len(test_target)
+        cv, n_jobs = [(np.arange(n), n + np.arange(n_test))], None
+        target = np.concatenate([target, test_target])
+        layers = {
+            name: np.concatenate([Z, test_layers[name]]) for name, Z in layers.items()
+        }
+    probes = None if codes is None else _grouped_probes(kind, fitted_on, codes, cv)
     with warnings.catch_warnings():
         # Near its optimum is near enough for a probe.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if X_test is None:
+        if probes is None:
             return {
                 name: cross_val_score(
                     probe, Z, target, cv=cv, scoring=scoring, n_jobs=n_jobs
                 )
                 for name, Z in layers.items()
             }
-        test_layers, test_target = _read(model, X_test, y_test, "y_test", target)
-        # The one fold of these rows to fit on and those rows to score on.
-        n, n_test = len(target), len(test_target)
+        run = Parallel(n_jobs)
+        each_fold = [
+            delayed(partial(cross_val_score, each, cv=[fold], scoring=scoring))
+            for each, fold in zip(probes, cv, strict=True)
+        ]
         return {
-            name: cross_val_score(
-                probe,
-                np.concatenate([Z, test_layers[name]]),
-                np.concatenate([target, test_target]),
-                cv=[(np.arange(n), n + np.arange(n_test))],
-                scoring=scoring,
-            )
+            name: np.concatenate(run(score(Z, target) for score in each_fold))
             for name, Z in layers.items()
         }
 
 
-def _read(
-    model: Any, X: Any, y: Any, name: str, like: np.ndarray | None
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the layers (n, d) of the rows that have a target, and their targets."""
+def _grouped_probes(
+    kind: str, y: np.ndarray, groups: np.ndarray, folds: list[Fold]
+) -> list[Pipeline]:
+    """Build a probe for each fold, since the folds within it are of its own rows."""
+    target = kind_of_target(y)
+    within = [inner_folds(y[train], groups[train], target) for train, _ in folds]
+    return [build_probe(kind, y, each) for each in within]
+
+
+def _read_target(
+    X: Any, y: Any, name: str, like: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of samples or layers that have a target, and their targets."""
     for each in X.values() if isinstance(X, dict) else [X]:
         check_consistent_length(each, y)
-    rows, target = read_target(y, name, like)
-    return represent(model, take_rows(X, rows)), target
+    return read_target(y, name, like)
 
 
 def effective_rank(Z: Any) -> float:
