@@ -25,7 +25,7 @@ from sk_dim._inputs._groups import hold_out_groups, read_groups
 from sk_dim._inputs._rows import read_array
 from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
 from sk_dim._training._fine_tuning import FineTuner
-from sk_dim._training._model import prepare, rows_like
+from sk_dim._training._preparing import prepare, rows_like
 from sk_dim._training._recipe import Recipe
 from sk_dim._validation import check_name, check_real
 from sk_dim.evaluation._probes import fit_probe

@@ -20,8 +20,9 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from sk_dim._inputs._groups import read_groups
 from sk_dim._inputs._rows import Rows, read_array
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
-from sk_dim._training._model import Model, prepare, resume, rows_like
+from sk_dim._training._model import Model
 from sk_dim._training._net import InfomaxNet
+from sk_dim._training._preparing import prepare, resume, rows_like
 from sk_dim._training._schedule import auto_epochs
 from sk_dim._validation import check_layer, warn
 from sk_dim.encoders._contract import Features, trait
@@ -299,7 +300,7 @@ class DeepInfomaxTransformer(
         """
         goes_on = self.warm_start and hasattr(self, "model_")
         with self._unchanged_if_it_fails(goes_on):
-            X, codes = _with_codes(X, groups)
+            X, codes = self._with_codes(X, groups)
             rows = self._open(X, codes, goes_on)
             n_epochs = self._n_epochs(len(rows))
             context = self._init_callback_context(max_subtasks=n_epochs)
@@ -354,7 +355,7 @@ class DeepInfomaxTransformer(
             )
             return self
         with self._unchanged_if_it_fails(goes_on):
-            X, codes = _with_codes(X, groups)
+            X, codes = self._with_codes(X, groups)
             self._train(
                 self._open(X, codes, goes_on),
                 1,
@@ -556,6 +557,15 @@ class DeepInfomaxTransformer(
             groups=groups,
         )
 
+    def _with_codes(
+        self, X: ArrayLike, groups: ArrayLike | None
+    ) -> tuple[ArrayLike, np.ndarray | None]:
+        """Return samples and the codes of their groups, if there are any."""
+        if groups is None:
+            return X, None
+        X = read_array(self, X)
+        return X, read_groups(groups, _num_samples(X))
+
     def _forget(self) -> None:
         """Delete what a fit learnt."""
         for name in [name for name in vars(self) if name.endswith("_")]:
@@ -610,13 +620,3 @@ class DeepInfomaxTransformer(
                 "version of sk_dim; the defaults of this version are taken."
             )
         super().__setstate__({name: defaults[name] for name in lacking} | state)
-
-
-def _with_codes(
-    X: ArrayLike, groups: ArrayLike | None
-) -> tuple[ArrayLike, np.ndarray | None]:
-    """Return samples and the codes of their groups, if there are any."""
-    if groups is None:
-        return X, None
-    X = as_array(X)
-    return X, read_groups(groups, _num_samples(X))

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._training._model import rows_like
+from sk_dim._training._preparing import rows_like
 from sk_dim.encoders import ConvEncoder
 from sk_dim.evaluation import ProbingCallback, diagnose, effective_rank
 from sk_dim.evaluation._diagnosis import _measure

@@ -14,7 +14,7 @@ from sk_dim._inputs._batches import endless_batches
 from sk_dim._training import _interrupts
 from sk_dim._training._fine_tuning import FineTuner
 from sk_dim._training._head import Head
-from sk_dim._training._model import rows_like
+from sk_dim._training._preparing import rows_like
 from sk_dim._training._pseudo_labels import (
     RETENTION,
     RETENTION_OF_MEAN,

@@ -18,7 +18,7 @@ from skorch.callbacks import Callback, Checkpoint, EarlyStopping
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._devices import seeded
 from sk_dim._training import _interrupts
-from sk_dim._training._model import prepare
+from sk_dim._training._preparing import prepare
 from sk_dim._training._schedule import Schedule
 from sk_dim.critics import ConcatCritic
 from sk_dim.encoders import ConvEncoder, Features

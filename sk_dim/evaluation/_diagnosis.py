@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_dim._inputs._groups import read_groups
-from sk_dim._training._model import rows_like
+from sk_dim._training._preparing import rows_like
 from sk_dim.evaluation._probes import effective_rank, take_rows
 
 CAP = math.log(256)  # of score, in nats

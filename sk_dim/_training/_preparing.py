@@ -1,0 +1,118 @@
+"""From an estimator and what it is given to a model and rows for it."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from sk_dim._devices import (
+    PRECISIONS,
+    choose_device,
+    choose_precision,
+)
+from sk_dim._inputs._batches import count_held_out
+from sk_dim._inputs._formats import InputFormat
+from sk_dim._inputs._rows import Rows, check_rows, read_rows
+from sk_dim._training._callbacks import copy_callbacks
+from sk_dim._training._design import Design
+from sk_dim._training._model import Model
+from sk_dim._validation import (
+    check_integer,
+    check_layer,
+    check_name,
+    check_real,
+)
+
+
+def prepare(
+    estimator: BaseEstimator, X: ArrayLike, groups: np.ndarray | None = None
+) -> tuple[Rows, Model]:
+    """Check X and the parameters of an estimator, and build an untrained model.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With the parameters of DeepInfomaxTransformer. It gets `n_features_in_`, and
+        `feature_names_in_` where X has names.
+    X : array-like of shape (n, ...)
+        Samples that it is to learn from.
+    groups : ndarray of int, of shape (n,), or None, default=None
+        Codes of groups of samples.
+
+    Returns
+    -------
+    rows : Rows
+        The samples.
+    model : Model
+        Of the parameters, with the scaling of these rows.
+
+    Raises
+    ------
+    ValueError or TypeError
+        For what cannot be used.
+    """
+    check_training(estimator)
+    device = choose_device(estimator.device)
+    precision = choose_precision(estimator.precision, device)
+    rows = read_rows(estimator, X)
+    count_held_out(len(rows), estimator.validation_fraction, groups)
+    design = Design.from_params(vars(estimator), rows.fmt)
+    rows.fmt = design.fmt
+    rows.check_lengths()
+    seed = int(check_random_state(estimator.random_state).randint(2**31 - 1))
+    model = Model.build(design, rows, device, precision, seed)
+    check_layer(estimator.output_layer, model.net.layer_shapes)
+    return rows, model
+
+
+def resume(
+    estimator: BaseEstimator, X: ArrayLike, groups: np.ndarray | None = None
+) -> Rows:
+    """Check that a fitted estimator can be trained on, by X and its parameters."""
+    model = estimator.model_
+    check_training(estimator)
+    _check_device(estimator.device, model.device)
+    precision = choose_precision(estimator.precision, model.device)
+    rows = rows_like(estimator, X, model.fmt, n_min=2)
+    model.scaling.check(rows)
+    model.design.check_unchanged(Design.from_params(vars(estimator), rows.fmt))
+    check_layer(estimator.output_layer, model.net.layer_shapes)
+    count_held_out(len(rows), estimator.validation_fraction, groups)
+    model.net.precision = precision
+    return rows
+
+
+def _check_device(given: Any, used: torch.device) -> None:
+    """Raise a ValueError where a training is to go on elsewhere than the model is."""
+    is_any = isinstance(given, str) and given == "auto"
+    if not is_any and choose_device(given) != used:
+        raise ValueError(
+            f"device={str(given)!r}, but the model that is to be trained on is on "
+            f"{str(used)!r}; use device='auto' to train on there, or fit anew with "
+            "warm_start=False."
+        )
+
+
+def check_training(estimator: BaseEstimator) -> None:
+    """Check the parameters that may change from one training to the next."""
+    if not (isinstance(estimator.max_iter, str) and estimator.max_iter == "auto"):
+        check_integer("max_iter", estimator.max_iter, 1)
+    if estimator.max_time is not None:
+        check_real("max_time", estimator.max_time, exclusive=True)
+    check_name("precision", estimator.precision, PRECISIONS)
+    copy_callbacks(estimator.callbacks)
+    check_integer("batch_size", estimator.batch_size, 2, " leaves no negatives")
+    check_real("learning_rate", estimator.learning_rate, exclusive=True)
+    check_real("validation_fraction", estimator.validation_fraction, maximum=1.0)
+
+
+def rows_like(
+    estimator: BaseEstimator, X: ArrayLike, fmt: InputFormat, n_min: int = 1
+) -> Rows:
+    """Check X against what fit saw."""
+    rows = Rows(check_rows(estimator, X, fmt, n_min), fmt)
+    rows.check_lengths()
+    return rows
