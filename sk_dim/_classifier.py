@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import (
     Tags,
     _safe_indexing,
@@ -25,10 +28,16 @@ from sk_dim._inputs._groups import hold_out_groups, read_groups
 from sk_dim._inputs._rows import read_array
 from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
 from sk_dim._training._fine_tuning import FineTuner
+from sk_dim._training._head import guess_frequencies
 from sk_dim._training._preparing import prepare, rows_like
 from sk_dim._training._recipe import Recipe
+from sk_dim._training._spreading import choose_rows, spread_labels
 from sk_dim._validation import check_name, check_real
+from sk_dim.encoders._contract import trait
 from sk_dim.evaluation._probes import fit_probe
+
+SPREAD_C = 0.1  # inverse strength of the regularisation, of standardised features
+SPREAD_POWER = 3  # of the probability of a label that spread, which is its weight
 
 
 class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
@@ -55,11 +64,16 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         Whether to start from features learnt without labels. If False, the encoder
         starts from random weights, even if it is fitted, and learns by cross-entropy
         from the labelled rows alone, for comparison.
-    fine_tune : {"all", "head"}, default="all"
+    fine_tune : {"auto", "all", "head", "spread"}, default="auto"
         "all" trains the encoder and the head. "head" leaves the encoder as it is, and
         fits logistic regression to its features, with the regularisation chosen by
-        cross-validation if each class has two rows or more. Of the parameters below,
-        only `class_weight` and `random_state` then have an effect.
+        cross-validation if each class has two rows or more. "spread" leaves it as it is
+        too: labels spread from the labelled rows over a graph of nearest neighbours in
+        the features, and logistic regression is fitted to what all rows got, each with
+        the weight of its probability to the power 3. "auto" is "spread" for encoders whose features
+        training does not change, such as "series", and "all" for all others. Of the
+        parameters below, only `class_weight` and `random_state` have an effect on
+        "head" and "spread".
     n_steps : int, default=500
         Number of optimiser steps of the fine-tuning.
     max_time : float, default=None
@@ -121,8 +135,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         At most 20 records of the fine-tuning, with the keys "step", "loss",
         "supervised", "unlabelled" and "infomax" (in nats), "confidence" (mean
         probability of the most probable class in pseudo-labels), "valid_score"
-        (accuracy, nan without held-out rows) and "seconds". Empty for
-        ``fine_tune="head"``.
+        (accuracy, nan without held-out rows) and "seconds". Empty unless the encoder
+        was trained.
     n_features_in_ : int
         Values of a sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -185,7 +199,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         encoder: Any = None,
         *,
         pretrain: bool = True,
-        fine_tune: str = "all",
+        fine_tune: str = "auto",
         n_steps: int = 500,
         max_time: float | None = None,
         batch_size: int = 32,
@@ -267,12 +281,15 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             class_ids = class_ids[class_ids >= 0]
             recipe = replace(recipe, infomax_weight=0.0)
         held_out = None
-        if self.early_stopping and self.fine_tune == "all":
+        if self.early_stopping and self.fine_tune in ("auto", "all"):
             held_out = self._hold_out(class_ids, codes, seed)
         encoder = self._make_encoder(X, rng, codes)
+        how = self._how(encoder)
         history: list[dict[str, float]] = []
-        if self.fine_tune == "head":
+        if how == "head":
             coef, intercept = _fit_head(encoder, X, class_ids, weights, codes)
+        elif how == "spread":
+            coef, intercept = _fit_to_spread(encoder, X, class_ids, weights, seed)
         else:
             model = encoder.model_
             rows = model.source(
@@ -401,7 +418,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_params(self) -> Recipe:
         """Check parameters, and return those of the fine-tuning."""
-        check_name("fine_tune", self.fine_tune, ("all", "head"))
+        check_name("fine_tune", self.fine_tune, ("auto", "all", "head", "spread"))
         if self.early_stopping:
             check_real(
                 "validation_fraction",
@@ -439,6 +456,13 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
                 "transformers can go into any classifier by a pipeline."
             )
         return given
+
+    def _how(self, encoder: DeepInfomaxTransformer) -> str:
+        """Return how to fine-tune, which "auto" leaves to the encoder."""
+        if self.fine_tune != "auto":
+            return self.fine_tune
+        is_fixed = trait(encoder.encoder_, "has_fixed_part")
+        return "spread" if is_fixed else "all"
 
     def _make_encoder(
         self, X: ArrayLike, rng: np.random.RandomState, groups: np.ndarray | None
@@ -483,5 +507,27 @@ def _fit_head(
     groups = None if groups is None else groups[rows]
     scaler, model = fit_probe(Z, class_ids[rows], weights, groups=groups)
     model = getattr(model, "best_estimator_", model)
+    coef = model.coef_ / scaler.scale_
+    return coef, model.intercept_ - coef @ scaler.mean_
+
+
+def _fit_to_spread(
+    encoder: DeepInfomaxTransformer,
+    X: ArrayLike,
+    class_ids: np.ndarray,
+    class_weights: np.ndarray | None,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit logistic regression to features and labels that spread over all rows."""
+    rows = choose_rows(class_ids, seed)
+    counts = np.bincount(class_ids[class_ids >= 0])
+    frequencies, _ = guess_frequencies(torch.from_numpy(counts).float(), None)
+    Z = encoder.transform(_safe_indexing(X, rows))
+    found = spread_labels(Z, class_ids[rows], frequencies.double().numpy())
+    weights = None if class_weights is None else dict(enumerate(class_weights))
+    scaler = StandardScaler().fit(Z)
+    model = LogisticRegression(C=SPREAD_C, max_iter=1000, class_weight=weights)
+    confidence = found.max(axis=1) ** SPREAD_POWER
+    model.fit(scaler.transform(Z), found.argmax(axis=1), confidence)
     coef = model.coef_ / scaler.scale_
     return coef, model.intercept_ - coef @ scaler.mean_

@@ -314,7 +314,7 @@ def test_labels_that_are_refused(learnt, digits, y, match):
     [
         ({"encoder": LogisticRegression()}, TypeError, "no DeepInfomaxTransformer"),
         ({"encoder": "conv"}, TypeError, "encoder='conv' is no"),
-        ({"fine_tune": "some"}, ValueError, "'all', 'head'"),
+        ({"fine_tune": "some"}, ValueError, "'all', 'auto', 'head', 'spread'"),
         ({"n_steps": 0}, ValueError, "n_steps=0; it must be at least 1"),
         ({"max_time": 0}, ValueError, "max_time=0 is out of range"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate=-1.0"),

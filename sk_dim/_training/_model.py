@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from sk_dim._training._saving import (
     to_tensors,
     unpack_progress,
 )
+from sk_dim._training._views import FixedViews
 from sk_dim._validation import (
     warn,
 )
@@ -164,6 +166,11 @@ class Model:
         net = self.net
         self.keeps_moments = keeps_moments
         source = self.source(rows, groups)
+        is_fixed = trait(self.encoder, "has_fixed_part")
+        if is_fixed:
+            draw = partial(net.draw_views, generator=net.generator)
+            encoder = cast(Encoder, self.encoder)
+            source = FixedViews(source, draw, encoder.encode_fixed, net.shuffler)
         net.configure(
             source,
             n_epochs,
@@ -174,7 +181,12 @@ class Model:
             is_annealed=is_annealed,
         )
         n_before, first_step = len(net.history), net.n_steps
-        is_interrupted = net.train(source, n_epochs, callbacks)
+        try:
+            is_interrupted = net.train(
+                source, n_epochs, callbacks, has_fixed_views=is_fixed
+            )
+        finally:
+            net.has_fixed_views = False
         self._check_features(rows)
         new = net.records(n_before, first_epoch=len(self.history) + 1)
         self.history = self.history + new

@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from sk_dim._devices import exact_float32, reduced_precision, seeded
 from sk_dim._inputs._batches import (
@@ -26,7 +25,8 @@ from sk_dim._inputs._batches import (
 from sk_dim._training import _interrupts
 from sk_dim._training._callbacks import OURS, StopAtTimeLimit
 from sk_dim._training._schedule import Schedule
-from sk_dim.encoders._contract import Features, trait
+from sk_dim._training._views import draw_views, encode_views
+from sk_dim.encoders._contract import Encoder, Features, trait
 from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3
@@ -90,6 +90,7 @@ class InfomaxNet(NeuralNet):
         self.has_own_parts = has_own_parts
         self.layer_shapes = layer_shapes
         self.is_stopped_by_callback = False
+        self.has_fixed_views = False
         self.shuffler = torch.Generator().manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
@@ -142,36 +143,25 @@ class InfomaxNet(NeuralNet):
     # The step
 
     def make_views(self, batch: Tensor, generator: torch.Generator) -> list[Features]:
-        """Features of the two views of a scaled batch, or of the batch itself."""
+        """Features of the two views of a scaled batch, or of the batch itself.
+
+        Views that were encoded already, (n, views, values), are those of the batch.
+        """
+        if self.has_fixed_views:
+            finish = cast(Encoder, self.module_).finish
+            return encode_views(finish, list(batch.unbind(1)))
         return self.encode_views(self.draw_views(batch, generator))
 
     def draw_views(self, batch: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Two augmented versions of a scaled batch, or the batch itself."""
-        if batch.ndim == 4:
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        if self.augment is None:
-            return [batch]
-        return [self.augment(batch, generator) for _ in range(2)]
+        return draw_views(self.augment, batch, generator)
 
     def encode_views(
         self, views: list[Tensor], *, is_shrunk: bool = True
     ) -> list[Features]:
         """Features of scaled views of the same samples, shrunk if the encoder says."""
-        if len(views) == 1:
-            # A part of the user may return a plain tuple.
-            return [Features(*self.module_(views[0]))]
-        # One pass over both views: half the calls, and they share batch statistics.
-        batch = torch.cat(views)
-        scale = trait(self.module_, "view_scale")
-        if is_shrunk and scale is not None:
-            sides = [round(scale * side) for side in batch.shape[2:]]
-            batch = interpolate(batch, sides, mode="bilinear", antialias=True)
-        features = Features(*self.module_(batch))
-        halves = [
-            (None, None) if part is None else part.split(len(views[0]))
-            for part in features
-        ]
-        return [Features(*part) for part in zip(*halves, strict=True)]
+        scale = trait(self.module_, "view_scale") if is_shrunk else None
+        return encode_views(self.module_, views, scale)
 
     def _evaluate_terms(
         self, batch: Tensor, generator: torch.Generator, groups: Tensor | None
@@ -328,8 +318,17 @@ class InfomaxNet(NeuralNet):
                 learning_rate, n_steps, seconds, first_step=self.n_steps
             )
 
-    def train(self, rows: Source, n_epochs: int | None, callbacks: list) -> bool:
+    def train(
+        self,
+        rows: Source,
+        n_epochs: int | None,
+        callbacks: list,
+        *,
+        has_fixed_views: bool = False,
+    ) -> bool:
         """Train for `n_epochs` or until a callback ends it; whether Ctrl-C did.
+
+        With fixed views the rows are views that were encoded already.
 
         Raises
         ------
@@ -340,6 +339,7 @@ class InfomaxNet(NeuralNet):
             If the training diverges.
         """
         self.is_stopped_by_callback = False
+        self.has_fixed_views = has_fixed_views
         self.callbacks = [*callbacks, StopAtTimeLimit()]
         self.initialize_callbacks()
         first_step = self.n_steps

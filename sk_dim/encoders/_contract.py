@@ -81,6 +81,10 @@ class Encoder(nn.Module):
     is_mirrored : bool
         Set to True where views are flipped: in evaluation a sample and its mirror image
         must then get equal features.
+    has_fixed_part : bool
+        Whether training leaves global and local features as they are. Then
+        ``encode_fixed(batch)`` returns a tensor (n, k), which is computed only once for
+        each view, and ``finish(fixed)`` the Features that are made of it.
     epochs : float
         Factor of the number of epochs that ``max_iter="auto"`` stands for, small where
         what is trained is little.
@@ -108,6 +112,7 @@ class Encoder(nn.Module):
     needs_head: bool = False
     view_scale: float | None = None
     is_mirrored: bool = False
+    has_fixed_part: bool = False
     epochs: float = 1.0
 
     @staticmethod
@@ -137,6 +142,34 @@ class Encoder(nn.Module):
         augment : callable or None
             Makes views, ``augment(batch, generator)``; None where there is one view.
         """
+
+    def encode_fixed(self, batch: Tensor) -> Tensor:
+        """Return what the fixed part makes of a scaled batch, (n, k), if there is one.
+
+        Parameters
+        ----------
+        batch : Tensor of shape ``(n, *input_shape)``
+            Samples, scaled.
+
+        Returns
+        -------
+        Tensor of shape (n, k)
+        """
+        raise NotImplementedError
+
+    def finish(self, fixed: Tensor) -> Features:
+        """Return the features that are made of what `encode_fixed` returned.
+
+        Parameters
+        ----------
+        fixed : Tensor of shape (n, k)
+            What the fixed part made of n samples.
+
+        Returns
+        -------
+        Features
+        """
+        raise NotImplementedError
 
 
 _DEFAULT = Encoder()

@@ -95,7 +95,8 @@ class SeriesEncoder(Encoder):
     kinds = ("series",)
     min_side = SIZE
     any_length = True
-    epochs = 0.05
+    has_fixed_part = True
+    epochs = 0.3
     mean: Tensor
     scale: Tensor
     basis: Tensor
@@ -115,11 +116,11 @@ class SeriesEncoder(Encoder):
         super().__init__()
         check_shape(self, input_shape)
         n_channels, length = input_shape
-        n_parts = N_LOCATIONS if length > 4 * N_LOCATIONS else N_PLACES
+        self.n_parts = N_LOCATIONS if length > 4 * N_LOCATIONS else N_PLACES
         both = (length, length - 1)  # of values, and of their differences
         counts = [CompetingKernels(n_channels, n, n_groups=n_groups) for n in both]
         shares = [
-            Proportions(n_channels, n, n_thresholds, n_parts=n_parts) for n in both
+            Proportions(n_channels, n, n_thresholds, n_parts=self.n_parts) for n in both
         ]
         self.counts, self.shares = nn.ModuleList(counts), nn.ModuleList(shares)
         self.sizes = (
@@ -200,10 +201,26 @@ class SeriesEncoder(Encoder):
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch; behind the last value of a series may be NaN."""
         features, local = self._encode_first(batch)
+        global_ = self._map(features)
+        return Features(global_, features, None, local, self.code(global_))
+
+    def encode_fixed(self, batch: Tensor) -> Tensor:
+        """Return global and local features (n, k), which training leaves alone."""
+        features, local = self._encode_first(batch)
+        return torch.cat([self._map(features), local.flatten(1)], dim=1)
+
+    def finish(self, fixed: Tensor) -> Features:
+        """Return the features of what `encode_fixed` returned, without hidden ones."""
+        n_components = self.rotation.shape[1]
+        global_, local = fixed[:, :n_components], fixed[:, n_components:]
+        local = local.unflatten(1, (-1, self.n_parts))
+        return Features(global_, None, None, local, self.code(global_))
+
+    def _map(self, features: Tensor) -> Tensor:
+        """Return global features of those of the first layer."""
         found = self._standardise(features) @ self.basis
         norms = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        global_ = (found / norms**EVENNESS) @ self.rotation[: found.shape[1]]
-        return Features(global_, features, None, local, self.code(global_))
+        return (found / norms**EVENNESS) @ self.rotation[: found.shape[1]]
 
     def _encode_blocks(self, batch: Tensor) -> Tensor:
         """Return the features of the first layer of any number of samples."""

@@ -1,0 +1,104 @@
+"""Views of samples: how they are drawn and encoded, and those encoded once for all."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from sk_dim._inputs._batches import RowSubset, SliceLoader, Source
+from sk_dim.encoders._contract import Augment, Features
+
+MOST_BYTES = 2**28  # that the encoded views may take
+ENCODED_AT_ONCE = 256  # samples
+
+
+def draw_views(
+    augment: Augment | None, batch: Tensor, generator: torch.Generator
+) -> list[Tensor]:
+    """Return two augmented versions of a scaled batch, or the batch itself."""
+    if batch.ndim == 4:
+        batch = batch.contiguous(memory_format=torch.channels_last)
+    if augment is None:
+        return [batch]
+    return [augment(batch, generator) for _ in range(2)]
+
+
+def encode_views(
+    encode: Callable[[Tensor], Features],
+    views: list[Tensor],
+    scale: float | None = None,
+) -> list[Features]:
+    """Return the features of scaled views of the same samples.
+
+    Parameters
+    ----------
+    encode : callable
+        Batch to Features; a part of the user may return a plain tuple.
+    views : list of one or two Tensor of shape (n, ...)
+        Of the same samples.
+    scale : float or None, default=None
+        Factor by which two views of images are shrunk; None leaves them.
+    """
+    if len(views) == 1:
+        return [Features(*encode(views[0]))]
+    # One pass over both views: half the calls, and they share batch statistics.
+    batch = torch.cat(views)
+    if scale is not None:
+        sides = [round(scale * side) for side in batch.shape[2:]]
+        batch = interpolate(batch, sides, mode="bilinear", antialias=True)
+    features = Features(*encode(batch))
+    halves = [
+        (None, None) if part is None else part.split(len(views[0])) for part in features
+    ]
+    return [Features(*part) for part in zip(*halves, strict=True)]
+
+
+class FixedViews:
+    """Two views of samples, as the fixed part of an encoder leaves them.
+
+    Where all views would take more than 256 MiB, they are of some random samples.
+
+    Parameters
+    ----------
+    source : Source
+        Scaled samples.
+    draw : callable
+        Batch to its views.
+    encode : callable
+        Fixed part of the encoder, from a view to (n, k).
+    generator : Generator
+        Chooses the samples.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        draw: Callable[[Tensor], list[Tensor]],
+        encode: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+    ) -> None:
+        @torch.no_grad()
+        def encode_all(batch: Tensor) -> Tensor:
+            return torch.stack([encode(view) for view in draw(batch)], dim=1)
+
+        views = encode_all(source.take(slice(0, 1)))
+        self.device = views.device
+        n_most = max(2, MOST_BYTES // (views.numel() * views.element_size()))
+        if len(source) > n_most:
+            order = torch.randperm(len(source), generator=generator)
+            source = RowSubset(source, order[:n_most].sort().values)
+        self.groups = source.groups
+        if self.groups is not None:
+            # Codes must have no gaps, as where groups were left out.
+            self.groups = self.groups.unique(return_inverse=True)[1].to(self.device)
+        loader = SliceLoader(source, ENCODED_AT_ONCE)
+        self.views = torch.cat([encode_all(batch) for batch in loader])
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def take(self, rows: Tensor | slice) -> Tensor:
+        """Return the views of these samples, (n, views, values), as a new tensor."""
+        taken = self.views[rows]
+        return taken.clone() if isinstance(rows, slice) else taken
