@@ -10,15 +10,18 @@ that half, and is tested on the other half::
 
 The file gets a line for each set, row of the table and split, and what is already in it
 is not run again. ``--data`` names folders of sets in place of those of the packages,
-``--set``, ``--features`` and ``--splits`` select. ``--list`` shows the sets. Seconds are
-those to learn features and to encode both halves, without numba's compilation; set
-``OMP_NUM_THREADS`` and ``NUMBA_NUM_THREADS`` to compare all on one thread.
+``--set``, ``--features`` and ``--splits`` select, and ``--draws`` allows fewer draws of
+the labels, as for the classifier, which trains for each. ``--list`` shows the sets.
+Seconds are those to learn features and to encode both halves, without numba's
+compilation, with the training of our classifier on one draw of labels. Set
+``OMP_NUM_THREADS=1`` and ``NUMBA_NUM_THREADS=1`` to compare all on one thread.
 
 ``--scale`` measures seconds and memory on up to 100,000 generated series instead.
 
 Series of unequal length are padded with zeros at their end, as aeon's documentation
-recommends; distances by time warping take them as they are. A set with missing values
-would be left out, but none has any.
+recommends; distances by time warping take them as they are, and are left out where a
+split has tables of more than a billion cells. A set with missing values would be left
+out, but none has any.
 """
 
 import argparse
@@ -27,13 +30,12 @@ import subprocess
 import sys
 import time
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import peers
 import series_tables
-from data_sets import flat
+from data_sets import find_sets, flat, load_series, package_folders, padded
 from features_per_second import machine
 from memory import peak
 from sklearn.decomposition import PCA
@@ -49,48 +51,6 @@ from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 COUNTS = {"2": 5, "5": 4, "20": 2, "all": 1}  # labels a class: draws of them
 MOST_CELLS = 1e9  # of the tables of time warping of a split; above, it is left out
 SCALE = ((1_000, 512), (10_000, 512), (100_000, 512), (10_000, 128), (10_000, 2_048))
-
-
-def find_sets(folders):
-    """Names and folders of the sets with class labels, small files first."""
-    found = {}
-    for folder in folders:
-        for path in Path(folder).glob("*/*_TRAIN.ts"):
-            whole = path.stem == f"{path.parent.name}_TRAIN"  # no resampled copies
-            head, _, _ = path.read_text(errors="replace").lower().partition("@data")
-            if whole and "@classlabel true" in head:
-                found.setdefault(path.parent.name, path.parent)
-
-    def size(item):
-        return sum(path.stat().st_size for path in item[1].glob(f"{item[0]}_T*.ts"))
-
-    return dict(sorted(found.items(), key=size))
-
-
-def package_folders():
-    """Folders of the sets in the packages that are installed."""
-    specs = [find_spec(name) for name in ("aeon", "sktime")]
-    return [Path(spec.origin).parent / "datasets" / "data" for spec in specs if spec]
-
-
-def load(name, folder):
-    """Both parts of a set: series, each (channels, length), and their classes."""
-    from aeon.datasets import load_from_ts_file
-
-    samples, labels = [], []
-    for part in ("TRAIN", "TEST"):
-        series, classes = load_from_ts_file(str(folder / f"{name}_{part}.ts"))
-        samples += [np.asarray(each, dtype=np.float32) for each in series]
-        labels += list(classes)
-    return samples, np.unique(labels, return_inverse=True)[1]
-
-
-def padded(samples):
-    """Series as one array (n, channels, length), zeros after the end of short ones."""
-    length = max(each.shape[1] for each in samples)
-    return np.stack(
-        [np.pad(each, ((0, 0), (0, length - each.shape[1]))) for each in samples]
-    )
 
 
 def for_us(samples):
@@ -158,14 +118,14 @@ class Halves:
             self.encoded[name] = *both, time.perf_counter() - start
         return self.encoded[name]
 
-    def draws(self):
+    def draws(self, at_most):
         """Numbers of labels a class, and the training rows that have labels."""
         classes, counts = np.unique(self.y, return_counts=True)
         for name, n_draws in COUNTS.items():
             n = len(self.y) if name == "all" else int(name)
             if name != "all" and np.median(counts) <= n:
                 continue
-            for draw in range(n_draws):
+            for draw in range(min(n_draws, at_most)):
                 order = np.random.default_rng([self.split, draw, n]).permutation(
                     len(self.y)
                 )
@@ -174,7 +134,7 @@ class Halves:
 
 
 def ridge(halves, names, own_scaler=False):
-    """The ridge classifier on features, standardised by the labelled rows.
+    """Classify by ridge regression on features, standardised by the labelled rows.
 
     `own_scaler` scales those of Hydra as aeon's classifiers do.
     """
@@ -194,7 +154,7 @@ def ridge(halves, names, own_scaler=False):
 
 
 def spread(halves, names):
-    """Labels spread to the unlabelled rows over a graph of neighbours.
+    """Spread labels to the unlabelled rows over a graph of neighbours.
 
     32 principal axes and 5 neighbours, of 16 to 64 and 3 to 8, were best on GunPoint
     and ArrowHead, on other splits.
@@ -215,7 +175,7 @@ def spread(halves, names):
 
 
 def fine_tuned(halves, names):
-    """Our classifier: it gets all training rows, those without a label as -1."""
+    """Train our classifier on all training rows, those without a label as -1."""
     train, test = halves.form(for_us)
     encoder = FrozenEstimator(ours(random_state=halves.split).fit(train))
 
@@ -229,7 +189,7 @@ def fine_tuned(halves, names):
 
 
 def nearest(halves, names):
-    """The class of the labelled series that is nearest by time warping."""
+    """Take the class of the labelled series that is nearest by time warping."""
     _, distances, _ = halves.encode(*names)
     return lambda rows: halves.y[rows[distances[:, rows].argmin(axis=1)]]
 
@@ -261,7 +221,7 @@ def cells_of_dtw(samples):
     return (lengths.sum() / 2) ** 2 * len(samples[0]) * 0.1
 
 
-def measure(halves, name):
+def measure(halves, name, at_most):
     """Accuracies by labels a class, the mean over the draws, and seconds."""
     prepare, names = METHODS[name]
     encoded = [halves.encode(each) for each in names]
@@ -269,7 +229,7 @@ def measure(halves, name):
     predict = prepare(halves, names)
     prepared = time.perf_counter()
     accuracies: dict = {}
-    for count, rows in halves.draws():
+    for count, rows in halves.draws(at_most):
         right = predict(rows) == halves.y_test
         accuracies.setdefault(count, []).append(float(right.mean()))
     n_draws = sum(map(len, accuracies.values()))
@@ -277,6 +237,7 @@ def measure(halves, name):
         "accuracies": {count: np.mean(each) for count, each in accuracies.items()},
         "seconds": prepared - start + sum(seconds for *_, seconds in encoded),
         "seconds_a_draw": (time.perf_counter() - prepared) / n_draws,
+        "draws": {count: len(each) for count, each in accuracies.items()},
         "width": sum(Z.shape[1] for _, Z, _ in encoded),
     }
 
@@ -294,7 +255,7 @@ def run(sets, args):
     """Measure what the file does not have yet, and append it."""
     done = {(r["set"], r["features"], r["split"]) for r in series_tables.read(args.out)}
     for set_name, folder in sets.items():
-        samples, y = load(set_name, folder)
+        samples, y = load_series(set_name, folder)
         print(describe(set_name, samples, y), flush=True)
         if any(np.isnan(each).any() for each in samples):
             print("left out: values are missing")
@@ -302,13 +263,14 @@ def run(sets, args):
         names = list(args.features)
         if cells_of_dtw(samples) > MOST_CELLS and "1-NN DTW" in names:
             names.remove("1-NN DTW")
+            print("1-NN DTW is left out: it would take too long")
         for split in () if args.list else range(args.splits):
             halves = Halves(samples, y, split)
             for name in names:
                 if (set_name, name, split) in done:
                     continue
                 key = {"set": set_name, "features": name, "split": split}
-                row = key | measure(halves, name) | {"machine": machine()}
+                row = key | measure(halves, name, args.draws) | {"machine": machine()}
                 with Path(args.out[0]).open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 cells = "".join(f"{c:>5} {a:.3f}" for c, a in row["accuracies"].items())
@@ -317,15 +279,17 @@ def run(sets, args):
 
 
 def generated(n, length):
-    """Noisy sines of random frequency and phase, (n, 1, length)."""
+    """Noisy sines of random frequency and phase, (n, 1, length), without copies."""
     rng = np.random.default_rng(0)
-    frequency, phase = rng.uniform(2, 20, (n, 1, 1)), rng.uniform(0, 6.3, (n, 1, 1))
-    time_ = np.linspace(0, 1, length, dtype=np.float32)
-    angles = frequency.astype(np.float32) * time_ * 6.3 + phase.astype(np.float32)
-    np.sin(angles, out=angles)
-    for block in np.array_split(angles, max(1, n // 1000)):
-        block += 0.5 * rng.standard_normal(block.shape, dtype=np.float32)
-    return angles
+    times = np.linspace(0, 2 * np.pi, length)
+    series = np.empty((n, 1, length), dtype=np.float32)
+    for start in range(0, n, 1000):
+        block = series[start : start + 1000]
+        frequency = rng.uniform(2, 20, (len(block), 1, 1))
+        phase = rng.uniform(0, 2 * np.pi, (len(block), 1, 1))
+        noise = rng.standard_normal(block.shape)
+        block[:] = np.sin(frequency * times + phase) + 0.5 * noise
+    return series
 
 
 def measure_scale(name, n, length):
@@ -352,7 +316,9 @@ def scale(args):
     for name in args.features:
         for n, length in SCALE:
             sizes = [str(round(n * args.part)), str(length)]
-            subprocess.run([sys.executable, __file__, "--one", name, *sizes], check=True)
+            subprocess.run(
+                [sys.executable, __file__, "--one", name, *sizes], check=True
+            )
 
 
 def main():
@@ -361,6 +327,7 @@ def main():
     parser.add_argument("--set", nargs="+", help="names of sets, by default all")
     parser.add_argument("--features", nargs="+", choices=METHODS, metavar="NAME")
     parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=5, help="at most, of the labels")
     parser.add_argument("--list", action="store_true", help="only name the sets")
     parser.add_argument(
         "--out", nargs="+", help="file to append to, and others to read"
@@ -380,6 +347,7 @@ def main():
         rows = series_tables.select(
             series_tables.read(args.out), args.set, args.features
         )
+        rows.sort(key=lambda row: list(METHODS).index(row["features"]))
         if args.table:
             print(series_tables.tables(rows, OUR_ROWS))
         if args.plot:
