@@ -254,6 +254,8 @@ def describe(name, samples, y):
 def run(sets, args):
     """Measure what the file does not have yet, and append it."""
     done = {(r["set"], r["features"], r["split"]) for r in series_tables.read(args.out)}
+    if not args.list and set(OUR_ROWS) & set(args.features):
+        dim(generated(8, 64), 0)  # what torch sets up once
     for set_name, folder in sets.items():
         samples, y = load_series(set_name, folder)
         print(describe(set_name, samples, y), flush=True)
