@@ -54,6 +54,7 @@ SCALE = ((1_000, 512), (10_000, 512), (100_000, 512), (10_000, 128), (10_000, 2_
 
 
 def for_us(samples):
+    """Series in the form that the transformer takes."""
     return padded(samples)
 
 
