@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -117,6 +118,39 @@ def test_tables_have_means_and_spreads():
     ]
     (table,) = tables.mutual_information({"machine": "this", "results": errors})
     assert "| m | 0.375 | 0.000 |" in table
+
+
+def test_tables_of_series_compare_with_the_best_peer_of_each_set(tmp_path):
+    tables = load("benchmarks/series_tables")
+
+    def lines(name, features, accuracies, seconds):
+        for split, accuracy in enumerate(accuracies):
+            row = {"set": name, "features": features, "split": split}
+            row |= {"accuracies": {"2": accuracy, "all": 1.0}, "seconds": seconds}
+            yield row | {"width": 8, "seconds_a_draw": 0.5, "machine": "this"}
+
+    rows = [
+        *lines("a", "ours", [0.5, 0.75], 2.0),
+        *lines("a", "peer", [0.5, 0.5, 1.0], 1.0),  # a third split, which ours lacks
+        *lines("a", "other", [0.25], 1.0),
+        *lines("b", "ours", [0.75], 4.0),
+        *lines("b", "peer", [0.5], 3.0),
+    ]
+    path = tmp_path / "series.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = tables.read([path, tmp_path / "none"])
+    assert read == rows
+    text = tables.tables(tables.select(read, None, None), ("ours",))
+    assert (
+        "| mean over sets | 2 labels a class (2 sets) | all labels (2 sets) |" in text
+    )
+    assert "| ours | **0.688** | **1.000** | 3.00 | 4.00 |" in text
+    assert "| other | 0.250 (1 sets) | 1.000 (1 sets) | 1.00 | 1.00 |" in text
+    assert "| peer | **0.667** | 0.500 |  |" in text
+    assert "| ours: gain over it | +0.125±0.125 | +0.250 | +0.188, +0.125 |" in text
+    assert text.endswith("Splits: a 1 or 2 or 3, b 1. this")
+    of_one = tables.tables(tables.select(read, ["b"], ["peer"]), ("ours",))
+    assert "ours" not in of_one
 
 
 @pytest.mark.parametrize(

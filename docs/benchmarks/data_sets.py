@@ -1,7 +1,9 @@
 """Data sets of the benchmarks: none is fetched, but CIFAR-10 where no file is given."""
 
 import io
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import fetch_openml, load_breast_cancer, load_digits
@@ -97,4 +99,46 @@ def decode(files, offsets, n):
             np.asarray(Image.open(io.BytesIO(files[start:stop].tobytes())))
             for start, stop in pairwise(offsets[: n + 1])
         ]
+    )
+
+
+def find_sets(folders):
+    """Names and folders of the sets with class labels, small files first."""
+    found = {}
+    for folder in folders:
+        for path in Path(folder).glob("*/*_TRAIN.ts"):
+            whole = path.stem == f"{path.parent.name}_TRAIN"  # no resampled copies
+            head, _, _ = path.read_text(errors="replace").lower().partition("@data")
+            if whole and "@classlabel true" in head:
+                found.setdefault(path.parent.name, path.parent)
+
+    def size(item):
+        return sum(path.stat().st_size for path in item[1].glob(f"{item[0]}_T*.ts"))
+
+    return dict(sorted(found.items(), key=size))
+
+
+def package_folders():
+    """Folders of the sets in the packages that are installed."""
+    specs = [find_spec(name) for name in ("aeon", "sktime")]
+    return [Path(spec.origin).parent / "datasets" / "data" for spec in specs if spec]
+
+
+def load_series(name, folder):
+    """Both parts of a set: series, each (channels, length), and their classes."""
+    from aeon.datasets import load_from_ts_file
+
+    samples, labels = [], []
+    for part in ("TRAIN", "TEST"):
+        series, classes = load_from_ts_file(str(folder / f"{name}_{part}.ts"))
+        samples += [np.asarray(each, dtype=np.float32) for each in series]
+        labels += list(classes)
+    return samples, np.unique(labels, return_inverse=True)[1]
+
+
+def padded(samples):
+    """Series as one array (n, channels, length), zeros after the end of short ones."""
+    length = max(each.shape[1] for each in samples)
+    return np.stack(
+        [np.pad(each, ((0, 0), (0, length - each.shape[1]))) for each in samples]
     )

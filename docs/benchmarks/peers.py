@@ -4,12 +4,14 @@ Each function takes training samples and a seed, where a budget is kept also sec
 and returns a transform. The packages are imported late: none of them is needed here.
 """
 
+import importlib
 import time
 import warnings
 
 import numpy as np
 import torch
 from data_sets import flat
+from sklearn.base import BaseEstimator, TransformerMixin
 
 
 def scaled(train):
@@ -44,16 +46,52 @@ def torchdr_umap(train, seed):
     return transform
 
 
+# Classes of aeon and their modules.
+MODULES = {
+    "MiniRocket": "convolution_based",
+    "MultiRocket": "convolution_based",
+    "HydraTransformer": "convolution_based",
+    "QUANTTransformer": "interval_based",
+    "Catch22": "feature_based",
+}
+
+
 def aeon_features(name, train, seed):
     """Compute fixed features of series by aeon, by the name of their class."""
-    from aeon.transformations.collection import convolution_based
+    module = importlib.import_module(f"aeon.transformations.collection.{MODULES[name]}")
+    params = {"QUANTTransformer": {}, "Catch22": {"replace_nans": True}}
+    dtype = np.float64 if name == "Catch22" else np.float32  # which it can compile
 
     def prepare(samples):
-        return samples.reshape(len(samples), -1, samples.shape[-1]).astype(np.float32)
+        return samples.reshape(len(samples), -1, samples.shape[-1]).astype(dtype)
 
-    fitted = getattr(convolution_based, name)(random_state=seed)
+    fitted = getattr(module, name)(**params.get(name, {"random_state": seed}))
     fitted.fit(prepare(train))
     return lambda samples: np.asarray(fitted.transform(prepare(samples)))
+
+
+class SparseScaler(TransformerMixin, BaseEstimator):
+    """Scale Hydra's counts as aeon's HydraClassifier does: roots, zeros stay zeros."""
+
+    def fit(self, X, y=None):
+        roots = np.sqrt(np.maximum(X, 0))
+        self.mean_ = roots.mean(axis=0)
+        self.scale_ = roots.std(axis=0, ddof=1) + (roots == 0).mean(axis=0) ** 4 + 1e-8
+        return self
+
+    def transform(self, X):
+        roots = np.sqrt(np.maximum(X, 0))
+        return (roots != 0) * (roots - self.mean_) / self.scale_
+
+
+def dtw_distances(train, seed):
+    """Distances to the training samples, time warped by up to a tenth of the length."""
+    from aeon.distances import dtw_pairwise_distance
+
+    def transform(samples):  # those among the training samples serve for nothing
+        return None if samples is train else dtw_pairwise_distance(samples, train, 0.1)
+
+    return transform
 
 
 def cebra(train, seed, seconds):
