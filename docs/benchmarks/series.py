@@ -18,9 +18,9 @@ compilation, with the training of our classifier on one draw of labels. Set
 
 ``--scale`` measures seconds and memory on up to 100,000 generated series instead.
 
-Series of unequal length are padded with zeros at their end, as aeon's documentation
-recommends; distances by time warping take them as they are, and are left out where a
-split has tables of more than a billion cells. A set with missing values would be left
+Series of unequal length go into ours and into time warping as they are; for the others
+they are padded with zeros at their end, as aeon's documentation recommends. Time warping
+is left out where a split has tables of more than a billion cells. A set with missing values would be left
 out, but none has any.
 """
 
@@ -53,11 +53,6 @@ MOST_CELLS = 1e9  # of the tables of time warping of a split; above, it is left 
 SCALE = ((1_000, 512), (10_000, 512), (100_000, 512), (10_000, 128), (10_000, 2_048))
 
 
-def for_us(samples):
-    """Series in the form that the transformer takes."""
-    return padded(samples)
-
-
 def as_they_are(samples):
     """One array if all are of one length, else the list."""
     return padded(samples) if len({each.shape[1] for each in samples}) == 1 else samples
@@ -76,8 +71,8 @@ def dim(train, seed, **params):
 # What is computed once for a split: the form of the samples that it takes, and a
 # function of training samples and a seed to a transform.
 FEATURES = {
-    "DIM": (for_us, dim),
-    "fixed layer": (for_us, partial(dim, output_layer="hidden")),
+    "DIM": (as_they_are, dim),
+    "fixed layer": (as_they_are, partial(dim, output_layer="hidden")),
     "MiniRocket": (padded, partial(peers.aeon_features, "MiniRocket")),
     "MultiRocket": (padded, partial(peers.aeon_features, "MultiRocket")),
     "Hydra": (padded, partial(peers.aeon_features, "HydraTransformer")),
@@ -111,7 +106,7 @@ class Halves:
         if name not in self.encoded:
             form, fit = FEATURES[name]
             train, test = self.form(form)
-            if form is not for_us:  # numba compiles
+            if form is padded:  # numba compiles
                 fit(train[:8], self.split)(test[:8])
             start = time.perf_counter()
             transform = fit(train, self.split)
@@ -177,7 +172,7 @@ def spread(halves, names):
 
 def fine_tuned(halves, names):
     """Train our classifier on all training rows, those without a label as -1."""
-    train, test = halves.form(for_us)
+    train, test = halves.form(as_they_are)
     encoder = FrozenEstimator(ours(random_state=halves.split).fit(train))
 
     def predict(rows):
