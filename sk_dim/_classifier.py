@@ -70,10 +70,10 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         cross-validation if each class has two rows or more. "spread" leaves it as it is
         too: labels spread from the labelled rows over a graph of nearest neighbours in
         the features, and logistic regression is fitted to what all rows got, each with
-        the weight of its probability to the power 3. "auto" is "spread" for encoders whose features
-        training does not change, such as "series", and "all" for all others. Of the
-        parameters below, only `class_weight` and `random_state` have an effect on
-        "head" and "spread".
+        the weight of its probability to the power 3. "auto" is "spread" for encoders
+        whose features training does not change, such as "series", and "all" for all
+        others. Of the parameters below, only `class_weight` and `random_state` have an
+        effect on "head" and "spread".
     n_steps : int, default=500
         Number of optimiser steps of the fine-tuning.
     max_time : float, default=None

@@ -294,6 +294,23 @@ def test_local_scores_lie_where_their_locations_are(kind, fitted):
     np.testing.assert_array_equal(np.squeeze(below), display.scores[1])
 
 
+def test_series_of_unequal_length_are_drawn_to_their_ends():
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(1, length)) for length in (20, 30, 25) * 4]
+    dim = DeepInfomaxTransformer(4, input_type="series", max_iter=1, random_state=0)
+    dim.fit(series)
+    display = LocalScoreDisplay.from_estimator(dim, series[:3])
+    for ax, each in zip(display.axes_[0], series, strict=False):
+        left, right, *_ = ax.images[0].get_extent()
+        assert (left, right) == (-0.5, each.shape[1] - 0.5)
+        assert ax.get_xlim() == (-0.5, 29.5)
+        drawn = ax.lines[0].get_ydata()
+        np.testing.assert_allclose(drawn[: each.shape[1]], each[0], rtol=1e-6)
+        assert np.isnan(drawn[each.shape[1] :]).all()
+    neighbours = NeighborsDisplay.from_estimator(dim, series, n_neighbors=1)
+    assert neighbours.samples.shape == (12, 1, 30)
+
+
 def test_displays_draw_into_axes_that_they_are_given(fitted):
     _, ax = plt.subplots()
     assert TrainingDisplay.from_estimator(fitted["table"], ax=ax).ax_ is ax

@@ -19,9 +19,9 @@ compilation, with the training of our classifier on one draw of labels. Set
 ``--scale`` measures seconds and memory on up to 100,000 generated series instead.
 
 Series of unequal length go into ours and into time warping as they are; for the others
-they are padded with zeros at their end, as aeon's documentation recommends. Time warping
-is left out where a split has tables of more than a billion cells. A set with missing values would be left
-out, but none has any.
+they are padded with zeros at their end, as aeon's documentation recommends. Distances
+by time warping are left out where a split has tables of more than a billion cells. A
+set with missing values would be left out, but none has any.
 """
 
 import argparse

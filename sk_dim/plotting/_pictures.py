@@ -7,6 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from sk_dim._inputs._formats import InputFormat
+from sk_dim._inputs._rows import Rows
+from sk_dim._training._preparing import rows_like
 
 MAX_PICTURES = 16  # side by side
 
@@ -51,24 +53,27 @@ def scaled_features(estimator: Any, X: Any) -> np.ndarray:
 def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
     """View samples as "image" (n, h, w) or (n, h, w, 3), or as "series" (n, c, l).
 
+    Behind the last value of a series is NaN, if they are of unequal length.
+
     Raises
     ------
     ValueError
         If they are rows of a table, or have channels that are no colours.
     """
-    X = np.asarray(X)
-    fmt = _read_format(X.shape, estimator)
-    if fmt.kind == "table":
+    if hasattr(estimator, "model_"):
+        rows = rows_like(estimator, X, estimator.model_.fmt)
+    else:
+        X = np.asarray(X)
+        rows = Rows(X, _guess_format(X.shape))
+    kind = rows.fmt.kind
+    if kind == "table":
         raise ValueError(
             "rows of a table have no picture; this display takes images and series."
         )
-    fmt.check(X.shape)
-    X = X.reshape(len(X), *fmt.layout)
-    last = X.ndim if fmt.channel_axis is None else fmt.channel_axis + 1
-    samples = X[..., None] if fmt.channel_axis is None else X
-    if fmt.kind == "series":
-        return "series", np.moveaxis(samples, last, 1)
-    pictures = np.moveaxis(samples, last, -1)
+    samples = rows.take(slice(None)).numpy()
+    if kind == "series":
+        return kind, samples
+    pictures = np.moveaxis(samples, 1, -1)
     if pictures.shape[3] not in (1, 3):
         raise ValueError(
             f"images of {pictures.shape[3]} channels have no colours; pass those of "
@@ -76,13 +81,11 @@ def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
         )
     low, high = pictures.min(), pictures.max()
     pictures = (pictures - low) / max(high - low, 1e-12)
-    return "image", pictures.squeeze(3) if pictures.shape[3] == 1 else pictures
+    return kind, pictures.squeeze(3) if pictures.shape[3] == 1 else pictures
 
 
-def _read_format(shape: tuple[int, ...], estimator: Any) -> InputFormat:
-    """Return the format that an estimator found in `fit`, or guess that of images."""
-    if hasattr(estimator, "model_"):
-        return estimator.model_.fmt
+def _guess_format(shape: tuple[int, ...]) -> InputFormat:
+    """Guess what samples are that a transformer takes which is none of ours."""
     if len(shape) == 3:
         return InputFormat("image", shape[1:])
     if len(shape) == 4:
@@ -333,9 +336,11 @@ class LocalScoreDisplay:
             else:
                 # The scores are the ground that the series is drawn on.
                 _draw_sample(column[0], "series", sample)
-                extent = (-0.5, sample.shape[1] - 0.5, *column[0].get_ylim())
+                length = int((~np.isnan(sample[0])).sum())
+                extent = (-0.5, length - 0.5, *column[0].get_ylim())
                 drawn = column[0].imshow(
                     scores[None], extent=extent, aspect="auto", alpha=0.5, **limits
                 )
+                column[0].set_xlim(-0.5, sample.shape[1] - 0.5)
         self.figure_.colorbar(drawn, ax=self.axes_[-1].tolist(), label="score")
         return self
