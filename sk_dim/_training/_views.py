@@ -9,8 +9,8 @@ from torch.nn.functional import interpolate
 from sk_dim._inputs._batches import RowSubset, SliceLoader, Source
 from sk_dim.encoders._contract import Augment, Features
 
-MOST_BYTES = 2**28  # that the encoded views may take
-ENCODED_AT_ONCE = 256  # samples
+MOST_VIEWED = 512  # samples: enough for critics alone
+ENCODED_AT_ONCE = 256
 
 
 def draw_views(
@@ -57,7 +57,7 @@ def encode_views(
 class FixedViews:
     """Two views of samples, as the fixed part of an encoder leaves them.
 
-    Where all views would take more than 256 MiB, they are of some random samples.
+    Of more than 512 samples, they are of random ones.
 
     Parameters
     ----------
@@ -82,18 +82,16 @@ class FixedViews:
         def encode_all(batch: Tensor) -> Tensor:
             return torch.stack([encode(view) for view in draw(batch)], dim=1)
 
-        views = encode_all(source.take(slice(0, 1)))
-        self.device = views.device
-        n_most = max(2, MOST_BYTES // (views.numel() * views.element_size()))
-        if len(source) > n_most:
+        if len(source) > MOST_VIEWED:
             order = torch.randperm(len(source), generator=generator)
-            source = RowSubset(source, order[:n_most].sort().values)
+            source = RowSubset(source, order[:MOST_VIEWED].sort().values)
+        loader = SliceLoader(source, ENCODED_AT_ONCE)
+        self.views = torch.cat([encode_all(batch) for batch in loader])
+        self.device = self.views.device
         self.groups = source.groups
         if self.groups is not None:
             # Codes must have no gaps, as where groups were left out.
             self.groups = self.groups.unique(return_inverse=True)[1].to(self.device)
-        loader = SliceLoader(source, ENCODED_AT_ONCE)
-        self.views = torch.cat([encode_all(batch) for batch in loader])
 
     def __len__(self) -> int:
         return len(self.views)
