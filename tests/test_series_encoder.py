@@ -84,11 +84,21 @@ def test_without_views_to_trust_features_keep_their_distances(views):
 
 def test_places_count_where_they_find_the_same_neighbours():
     features, _ = normal_features()
-    alike, _ = learn_basis(torch.cat([features, features], dim=1), 20, [], 64)
-    assert alike[20:].any()
     other = torch.randn(features.shape, generator=torch.Generator().manual_seed(5))
-    unlike, _ = learn_basis(torch.cat([features, other], dim=1), 20, [], 64)
-    assert not unlike[20:].any()
+    for places, weight in ((features, 1.0), (other, 0.03)):
+        both = torch.cat([features, places], dim=1)
+        basis, _ = learn_basis(both, 20, [], 64)
+        shares = both @ basis
+        assert float(shares.square().sum() / len(both)) == pytest.approx(1, abs=1e-3)
+        # Distances are those of both kinds of features, each with its weight.
+        sizes = [1 / (1 + weight), weight / (1 + weight)]
+        expected = sum(
+            size * torch.cdist(part, part) ** 2 / part.square().sum(1).mean()
+            for size, part in zip(sizes, both.split(20, 1), strict=True)
+        )
+        torch.testing.assert_close(
+            torch.cdist(shares, shares) ** 2, expected, atol=1e-3, rtol=1e-2
+        )
 
 
 @pytest.mark.parametrize("n", [1, 2, 64, 1024])

@@ -15,6 +15,7 @@ from torch import Tensor
 FLOOR = 0.03  # share of the variance that bounds how far directions are shrunk
 TRUSTED, DISTRUSTED = 0.5, 0.68  # variance that views make, as a share of all
 ALIKE, UNLIKE = 0.6, 0.4  # nearest neighbours by place that are so by pooled features
+LEAST = 0.03  # weight of features of places, so that with many labels they are there
 N_NEIGHBOURS = 5
 NEGLIGIBLE = 1e-6  # of the largest variance
 TINY = 1e-30
@@ -41,7 +42,8 @@ def learn_basis(
 
     Views of some data change more than what tells samples apart. So the more of the
     variance they make, the less they count; in their place come the features as they
-    are, and those of places where these find the same neighbours.
+    are, and those of places where these find the same neighbours. Features of places
+    always count a little.
 
     Parameters
     ----------
@@ -74,8 +76,10 @@ def learn_basis(
             blocks.append(Block(pooled, trust, _shrink(whole, differences)))
     if trust < 1:
         blocks.append(Block(pooled, 1 - trust))
+    if _variance(features[:, places]) > TINY:
         overlap = _overlap(whole, features[:, places])
-        blocks.append(Block(places, (1 - trust) * _ramp(overlap, UNLIKE, ALIKE)))
+        weight = max(LEAST, (1 - trust) * _ramp(overlap, UNLIKE, ALIKE))
+        blocks.append(Block(places, weight))
     return _principal_directions(features, blocks, n_most), trust
 
 
