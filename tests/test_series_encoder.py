@@ -38,10 +38,8 @@ def normal_features(n=400, n_noise=6, seed=0):
 
 def test_what_views_change_is_shrunk_as_the_formula_says():
     features, view = normal_features()
-    places = features[:, :3]
-    basis, trust = learn_basis(torch.cat([features, places], dim=1), 20, [view], 64)
+    basis, trust = learn_basis(features, 20, [view], 64)
     assert trust == 1.0
-    assert not basis[20:].any()  # places do not count where views are trusted
     # The plain formula, on all columns: (S + floor)^(-1/2), of unit variance in all.
     x, d = features.double().numpy(), (view - features).double().numpy()
     d = d - d.mean(axis=0)
@@ -49,10 +47,17 @@ def test_what_views_change_is_shrunk_as_the_formula_says():
     values, vectors = np.linalg.eigh(between + FLOOR / 20 * np.eye(20))
     shrunk = x @ (vectors / np.sqrt(values))
     shrunk /= np.sqrt((shrunk**2).sum(axis=1).mean())
-    found = (features @ basis[:20]).double().numpy()
+    found = (features @ basis).double().numpy()
     np.testing.assert_allclose(found @ found.T, shrunk @ shrunk.T, atol=1e-4)
     noise, signal = (found.T @ x)[:, -6:], (found.T @ x)[:, :-6]
     assert (noise**2).mean() < 0.5 * (signal**2).mean()
+    # Places beside it count little where views are trusted, though they agree.
+    both = torch.cat([features, features[:, :3]], dim=1)
+    basis, _ = learn_basis(both, 20, [view], 64)
+    beside = x[:, :3] / np.sqrt((x[:, :3] ** 2).sum(axis=1).mean())
+    expected = (shrunk @ shrunk.T + 0.03 * beside @ beside.T) / 1.03
+    found = (both @ basis).double().numpy()
+    np.testing.assert_allclose(found @ found.T, expected, atol=1e-4)
 
 
 def test_directions_are_principal_and_of_variance_one_in_all():
