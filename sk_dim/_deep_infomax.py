@@ -67,7 +67,8 @@ class DeepInfomaxTransformer(
         image if only one of them has size 1 to 4. It reads series as (channels,
         length); if the first axis is longer than the last, it reads them as (length,
         channels) if only the last axis has size 1 to 4. Otherwise an error asks for
-        this parameter.
+        this parameter. Of series of unequal length, the axis of equal sizes holds the
+        channels.
     encoder : {"auto", "patch", "series", "conv", "mlp"} or callable, default="auto"
         "patch" learns its first layer by clustering patches of the samples, "series"
         has kernels of all time scales and needs little training, "conv" is a
@@ -122,7 +123,7 @@ class DeepInfomaxTransformer(
         - A callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
         Number of epochs. "auto" takes 35 for 1,000 rows, and a third of that for ten
-        times the rows; with the encoder "series", a twentieth of that.
+        times the rows; with the encoder "series", 0.3 times that.
     max_time : float, default=None
         Seconds of training, counted from its first step, so without the preparation.
         The learning rate falls to zero when they are over. If `max_iter` is an integer,
@@ -277,7 +278,8 @@ class DeepInfomaxTransformer(
         ----------
         X : array-like of shape (n, features), (n, H, W), (n, C, H, W), (n, H, W, C) \
                 or (n, C, L)
-            At least 2 samples, of any real dtype.
+            At least 2 samples, of any real dtype. Series may be a list of arrays
+            (C, L_i) of unequal length, or end in NaN; gaps of NaN are interpolated.
         y : None
             Ignored.
         groups : array-like of shape (n,), default=None
@@ -373,7 +375,8 @@ class DeepInfomaxTransformer(
         Parameters
         ----------
         X : array-like of shape (n, ...)
-            Samples of the shape that `fit` saw, or flattened rows of them.
+            Samples of the shape that `fit` saw, or flattened rows of them. For the
+            encoder "series", the length may be another.
 
         Returns
         -------
@@ -398,7 +401,8 @@ class DeepInfomaxTransformer(
         Parameters
         ----------
         X : array-like of shape (n, ...)
-            Samples of the shape that `fit` saw, or flattened rows of them.
+            Samples of the shape that `fit` saw, or flattened rows of them. For the
+            encoder "series", the length may be another.
 
         Returns
         -------
@@ -417,7 +421,8 @@ class DeepInfomaxTransformer(
         Parameters
         ----------
         X : array-like of shape (n, ...)
-            Samples of the shape that `fit` saw, or flattened rows of them.
+            Samples of the shape that `fit` saw, or flattened rows of them. For the
+            encoder "series", the length may be another.
 
         Returns
         -------

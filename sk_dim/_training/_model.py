@@ -9,15 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sk_dim._devices import (
-    available_device,
-    seeded,
-)
-from sk_dim._inputs._batches import (
-    SliceLoader,
-    Source,
-    rows_that_fit,
-)
+from sk_dim._devices import available_device, seeded
+from sk_dim._inputs._batches import SliceLoader, Source, rows_that_fit
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
@@ -34,9 +27,7 @@ from sk_dim._training._saving import (
     unpack_progress,
 )
 from sk_dim._training._views import FixedViews
-from sk_dim._validation import (
-    warn,
-)
+from sk_dim._validation import warn
 from sk_dim._version import __version__
 from sk_dim.encoders._contract import Encoder, Features, trait
 from sk_dim.objective import Objective
@@ -168,9 +159,7 @@ class Model:
         source = self.source(rows, groups)
         is_fixed = trait(self.encoder, "has_fixed_part")
         if is_fixed:
-            draw = partial(net.draw_views, generator=net.generator)
-            encoder = cast(Encoder, self.encoder)
-            source = FixedViews(source, draw, encoder.encode_fixed, net.shuffler)
+            source = self._fix_views(source)
         net.configure(
             source,
             n_epochs,
@@ -206,6 +195,14 @@ class Model:
                 "which teach next to nothing; allow more time, or choose a smaller "
                 "encoder or batch_size."
             )
+
+    def _fix_views(self, source: Source) -> FixedViews:
+        """Encode the views of samples once for the training."""
+        net, encoder = self.net, cast(Encoder, self.encoder)
+        draw = partial(net.draw_views, generator=net.generator)
+        # A view of the user may draw from torch's global generator.
+        with seeded(net.seed + net.n_steps, self.device):
+            return FixedViews(source, draw, encoder.encode_fixed, net.shuffler)
 
     def _encode_few(self, rows: Rows) -> Features:
         """Features of the first rows, in evaluation mode."""

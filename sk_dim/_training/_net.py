@@ -16,12 +16,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from sk_dim._devices import exact_float32, reduced_precision, seeded
-from sk_dim._inputs._batches import (
-    HoldOut,
-    SliceLoader,
-    Source,
-    n_batches,
-)
+from sk_dim._inputs._batches import HoldOut, SliceLoader, Source, n_batches
 from sk_dim._training import _interrupts
 from sk_dim._training._callbacks import OURS, StopAtTimeLimit
 from sk_dim._training._schedule import Schedule
