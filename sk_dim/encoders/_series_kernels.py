@@ -17,6 +17,7 @@ SIZE = 9  # values that a kernel looks at
 BLOCK_VALUES = 2**19  # of responses at a time, which a CPU keeps in its cache
 MOST_TIMES = 4096  # of a series that kernels look at
 MOST_VALUES = 2**14  # that a threshold is a quantile of
+RAMP = 0.04  # share of the values that lie on the ramp around a threshold
 MOST_CHANNELS = 8  # that a group of kernels sees
 
 
@@ -147,7 +148,7 @@ class Proportions(nn.Module):
     Notes
     -----
     A step counts a response just above a threshold in full and one just below not at
-    all; here a ramp of a fifth of a standard deviation takes its place. Each kernel
+    all; here a ramp over 4 % of the responses takes its place. Each kernel
     sees a mixture of up to 8 random channels.
 
     References
@@ -192,7 +193,7 @@ class Proportions(nn.Module):
         self.register_buffer("mixing", _draw_mixing(n_dilations, 84, n_channels))
         each = math.ceil(n_thresholds / n_dilations)
         self.register_buffer("thresholds", torch.zeros(n_dilations, 84, each))
-        self.register_buffer("scales", torch.ones(n_dilations, 84))
+        self.register_buffer("scales", torch.ones(n_dilations, 84, each))
 
     @property
     def n_features(self) -> int:
@@ -202,7 +203,7 @@ class Proportions(nn.Module):
     @property
     def n_kernels(self) -> int:
         """Kernels at all dilations."""
-        return self.scales.numel()
+        return self.scales[..., 0].numel()
 
     @torch.no_grad()
     def learn(self, *series: Tensor) -> None:
@@ -224,10 +225,14 @@ class Proportions(nn.Module):
             )
             step = -(-values.shape[1] // MOST_VALUES)
             values = values[:, ::step].sort(dim=1).values
-            places = (shares * (values.shape[1] - 1)).round().long().to(values.device)
-            self.thresholds[i] = values.gather(1, places).sort(dim=1).values
-            spread = values.std(dim=1)
-            self.scales[i] = torch.where(spread > 0, 5 / spread, 1.0)
+            n_values = values.shape[1]
+            around = torch.stack([shares - RAMP / 2, shares, shares + RAMP / 2])
+            places = (around.clamp(0, 1) * (n_values - 1)).round().long()
+            places = places.sort(dim=2).values.to(values.device)
+            start, middle, end = values.expand(3, -1, -1).gather(2, places)
+            self.thresholds[i] = middle
+            width = end - start
+            self.scales[i] = torch.where(width > 0, 1 / width, 1.0)
 
     @torch.no_grad()
     def forward(self, series: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,11 +260,11 @@ class Proportions(nn.Module):
         means = part_means(count_times(series.shape[2]), self.n_parts, series)
         middle = self.thresholds.shape[2] // 2
         for i, responses in enumerate(self._responses(series)):
-            scale = self.scales[i][:, None]
-            responses.mul_(scale)
             above = torch.empty_like(responses)
-            for place, threshold in enumerate(self.thresholds[i].T):
-                torch.sub(responses, threshold[:, None] * scale - 0.5, out=above)
+            ramps = zip(self.thresholds[i].T, self.scales[i].T, strict=True)
+            for place, (threshold, scale) in enumerate(ramps):
+                shift = (0.5 - threshold * scale)[:, None]
+                torch.addcmul(shift, responses, scale[:, None], out=above)
                 whole.append(above.clamp_(0, 1).mean(dim=-1))
                 if place == middle:
                     parts.append(above @ means)
