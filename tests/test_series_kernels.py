@@ -90,7 +90,7 @@ def test_proportions_are_shares_of_time_above_thresholds(n_channels):
     for d, dilation in enumerate(proportions.dilations):
         for t in range(proportions.thresholds.shape[2]):
             threshold = float(proportions.thresholds[d, 50, t])
-            scale = float(proportions.scales[d, 50])
+            scale = float(proportions.scales[d, 50, t])
             mixed = proportions.mixing[d, 50] @ series[2]
             share = 0.0
             for time in range(40):
@@ -98,6 +98,32 @@ def test_proportions_are_shares_of_time_above_thresholds(n_channels):
                 share += min(1.0, max(0.0, (value - threshold) * scale + 0.5)) / 40
             assert float(found[2, row, 50]) == pytest.approx(share, abs=1e-4)
             row += 1
+
+
+@pytest.mark.parametrize("kind", ["alike", "of many sizes"])
+def test_ramps_hold_few_responses_whatever_the_sizes(kind):
+    proportions = Proportions(1, 200)
+    series = walks(16, 1, 200)
+    if kind == "of many sizes":
+        series *= 10.0 ** torch.arange(16).view(16, 1, 1)
+    proportions.learn(series)
+    on_ramp = []
+    for i, responses in enumerate(proportions._responses(series)):
+        ramps = zip(proportions.thresholds[i].T, proportions.scales[i].T, strict=True)
+        for threshold, scale in ramps:
+            height = (responses - threshold[:, None]) * scale[:, None]
+            on_ramp.append((height.abs() < 0.5).float().mean(dim=(0, 2)))
+    assert float(torch.cat(on_ramp).median()) == pytest.approx(0.04, abs=0.02)
+
+
+def test_of_a_series_that_is_mostly_zero_shares_are_those_of_steps():
+    proportions = Proportions(1, 100)
+    series = torch.zeros(16, 1, 100)
+    series[:, 0, 40:45] = walks(16, 1, 5)[:, 0]
+    proportions.learn(series)
+    whole, _ = proportions(series)
+    assert whole.isfinite().all()
+    assert float(whole.std(dim=0).max()) > 0.01
 
 
 def test_thresholds_split_the_responses_evenly():

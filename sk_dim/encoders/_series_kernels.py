@@ -231,7 +231,9 @@ class Proportions(nn.Module):
             places = places.sort(dim=2).values.to(values.device)
             start, middle, end = values.expand(3, -1, -1).gather(2, places)
             self.thresholds[i] = middle
-            width = end - start
+            # Where many responses are the same, a ramp needs some width all the same.
+            least = values.std(dim=1, keepdim=True) / 100
+            width = torch.maximum(end - start, least)
             self.scales[i] = torch.where(width > 0, 1 / width, 1.0)
 
     @torch.no_grad()
