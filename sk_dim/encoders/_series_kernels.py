@@ -233,7 +233,7 @@ class Proportions(nn.Module):
             self.thresholds[i] = middle
             # Where many responses are the same, a ramp needs some width all the same.
             least = values.std(dim=1, keepdim=True) / 100
-            width = torch.maximum(end - start, least)
+            width = torch.where(end > start, end - start, least)
             self.scales[i] = torch.where(width > 0, 1 / width, 1.0)
 
     @torch.no_grad()
