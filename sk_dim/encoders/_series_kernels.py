@@ -148,7 +148,7 @@ class Proportions(nn.Module):
     Notes
     -----
     A step counts a response just above a threshold in full and one just below not at
-    all; here a ramp over 4 % of the responses takes its place. Each kernel
+    all; here a ramp over at most 4 % of the responses takes its place. Each kernel
     sees a mixture of up to 8 random channels.
 
     References
@@ -231,9 +231,11 @@ class Proportions(nn.Module):
             places = places.sort(dim=2).values.to(values.device)
             start, middle, end = values.expand(3, -1, -1).gather(2, places)
             self.thresholds[i] = middle
+            # To the side on which responses are nearer, or else it would hold many more.
+            width = 2 * torch.minimum(end - middle, middle - start)
             # Where many responses are the same, a ramp needs some width all the same.
             least = values.std(dim=1, keepdim=True) / 100
-            width = torch.where(end > start, end - start, least)
+            width = torch.where(width > 0, width, least)
             self.scales[i] = torch.where(width > 0, 1 / width, 1.0)
 
     @torch.no_grad()
