@@ -24,7 +24,7 @@ from sk_dim.encoders._lengths import map_lengths, view_lengths
 FAST = {"input_type": "series", "n_components": 32, "max_iter": 1, "random_state": 0}
 
 
-def draw_series(n=24, n_channels=2, lengths=(20, 27, 33, 40), seed=0):
+def draw_series(n=24, n_channels=2, lengths=(20, 33, 40), seed=0):
     """Random walks of random lengths as a list of (channels, length)."""
     rng = np.random.default_rng(seed)
     return [

@@ -231,7 +231,7 @@ class Proportions(nn.Module):
             places = places.sort(dim=2).values.to(values.device)
             start, middle, end = values.expand(3, -1, -1).gather(2, places)
             self.thresholds[i] = middle
-            # To the side on which responses are nearer, or else it would hold many more.
+            # By the side on which responses are nearer, or it would hold many more.
             width = 2 * torch.minimum(end - middle, middle - start)
             # Where many responses are the same, a ramp needs some width all the same.
             least = values.std(dim=1, keepdim=True) / 100
