@@ -102,12 +102,12 @@ def test_the_graph_is_of_all_labelled_rows_and_some_others(monkeypatch):
     assert set(np.flatnonzero(class_ids == 1)) <= set(rows)
 
 
-def draw_waves(n=60, seed=0):
+def draw_waves(n=80, seed=0):
     """Waves of two frequencies in noise, and which it is."""
     rng = np.random.default_rng(seed)
     y = rng.integers(2, size=n)
     time = np.arange(64) + rng.uniform(0, 64, size=(n, 1))
-    waves = np.sin(time * np.where(y, 0.5, 0.6)[:, None])
+    waves = np.sin(time * np.where(y, 0.4, 0.6)[:, None])
     return waves + rng.normal(size=(n, 64)), y
 
 
