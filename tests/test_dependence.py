@@ -40,6 +40,7 @@ def test_what_one_discriminator_could_not_find_is_found_in_parts():
     assert found > 13 > 2 * math.log(n)
 
 
+@pytest.mark.slow
 def test_independent_and_constant_components():
     Z = normal_columns(np.eye(3))
     found = neural_dependency_measure(Z, **QUICK)

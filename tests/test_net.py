@@ -561,6 +561,7 @@ def fit_in_bfloat16(X, **params):
     return estimator.fit(X)
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_and_transforms_in_float32(digits):
     estimator = fit_in_bfloat16(digits[0])
     assert estimator.precision_ == "bfloat16"

@@ -205,7 +205,9 @@ def test_a_training_that_ended_at_once_is_refused(fitted):
         TrainingDisplay.from_estimator(dim)
 
 
-@pytest.mark.parametrize("output", ["pandas", "default"])
+@pytest.mark.parametrize(
+    "output", ["pandas", pytest.param("default", marks=pytest.mark.slow)]
+)
 def test_displays_take_features_in_frames(fitted, output):
     with config_context(transform_output=output):
         dim = clone(fitted["grey"]).fit(SAMPLES["grey"])

@@ -74,7 +74,8 @@ class Counting(DeepInfomaxTransformer):
 
 
 @pytest.mark.parametrize(
-    ("every", "n_probes"), [(6, 1), (4, 1), (2, 3), (1, 6), (7, 0)]
+    ("every", "n_probes"),
+    [(6, 1), (4, 1), (2, 3), pytest.param(1, 6, marks=pytest.mark.slow), (7, 0)],
 )
 def test_only_epochs_that_are_probed_cost_a_copy(digits, every, n_probes):
     X, y = digits

@@ -148,7 +148,7 @@ def test_any_length_and_any_number_of_channels(shape):
 
 
 @pytest.mark.parametrize(
-    "length", [10_000, pytest.param(120_000, marks=pytest.mark.slow)]
+    "length", [5_000, pytest.param(120_000, marks=pytest.mark.slow)]
 )
 def test_long_series(length):
     X = walks(4, 1, length).astype(np.float32)
