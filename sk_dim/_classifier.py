@@ -186,11 +186,11 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     >>> from sklearn.datasets import load_digits
     >>> from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
     >>> X, y = load_digits().images, load_digits().target
-    >>> given = y[:600].copy()
+    >>> given = y[:300].copy()
     >>> given[50:] = -1
     >>> recipe = DeepInfomaxTransformer(256, max_iter=3)
-    >>> model = DeepInfomaxClassifier(recipe, n_steps=30, random_state=0)
-    >>> model.fit(X[:600], given).score(X[600:], y[600:]) > 0.7
+    >>> model = DeepInfomaxClassifier(recipe, n_steps=20, random_state=0)
+    >>> model.fit(X[:300], given).score(X[300:600], y[300:600]) > 0.7
     True
     """
 
