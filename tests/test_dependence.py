@@ -57,6 +57,7 @@ def test_a_copied_component_tells_everything():
         assert neural_dependency_measure(np.hstack([Z, Z]), **QUICK) == math.inf
 
 
+@pytest.mark.slow
 def test_what_noise_leaves_of_a_column():
     X = normal_columns(np.eye(3))
     first = FunctionTransformer(lambda X: X[:, :1] ** 3)

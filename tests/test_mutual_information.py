@@ -188,6 +188,7 @@ def test_swapping_maps_and_independent_columns_change_little():
         assert abs(found.mutual_information_ - base.mutual_information_) < tolerance
 
 
+@pytest.mark.slow
 def test_increasing_maps_change_next_to_nothing():
     X, Y, _ = make_normal_pairs(500, mutual_information=0.5, random_state=0)
     a, b = (quick().fit(each, Y).mutual_information_ for each in (X, np.exp(X)))

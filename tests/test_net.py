@@ -529,6 +529,7 @@ def test_a_plain_tuple_is_as_good_as_features(digits):
 # Time
 
 
+@pytest.mark.slow
 def test_the_clock_of_max_time_starts_at_the_first_step(digits, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -155,7 +155,7 @@ def test_missing_numbers_are_grey_and_minus_one_is_a_number(missing):
     assert grey.get_label() == "unlabelled"
 
 
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("frozen", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_classifier_is_drawn_by_its_encoder(fitted, frozen):
     X, dim = SAMPLES["grey"], fitted["grey"]
     classifier = DeepInfomaxClassifier(dim, fine_tune="head").fit(X, CLASSES)
