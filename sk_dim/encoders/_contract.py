@@ -155,7 +155,7 @@ class Encoder(nn.Module):
         -------
         Tensor of shape (n, k)
         """
-        raise NotImplementedError
+        raise NotImplementedError("an encoder with has_fixed_part defines encode_fixed")
 
     def finish(self, fixed: Tensor) -> Features:
         """Return the features that are made of what `encode_fixed` returned.
@@ -169,7 +169,7 @@ class Encoder(nn.Module):
         -------
         Features
         """
-        raise NotImplementedError
+        raise NotImplementedError("an encoder with has_fixed_part defines finish")
 
 
 _DEFAULT = Encoder()
