@@ -281,6 +281,10 @@ BAD = {
         lambda s: replace_row(s, 1, np.ones((2, 3, 30))),
         "row 1 of X has shape",
     ),
+    "dates": (
+        lambda s: replace_row(s, 2, np.zeros((2, 9), dtype="M8[s]")),
+        "row 2 of X holds datetime64",
+    ),
     "text": (lambda s: replace_row(s, 1, "a.csv"), "X holds strings"),
 }
 

@@ -28,7 +28,7 @@ def pad_series(arrays: list[np.ndarray], data_format: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        For unequal numbers of axes or of channels.
+        For unequal numbers of axes or of channels, and for dates.
     """
     n_axes = arrays[0].ndim
     for row, array in enumerate(arrays):
@@ -36,6 +36,11 @@ def pad_series(arrays: list[np.ndarray], data_format: str) -> np.ndarray:
             raise ValueError(
                 f"row {row} of X has shape {array.shape} and row 0 {arrays[0].shape}; "
                 "pass each series as an array of shape (length,) or (channels, length)."
+            )
+        if array.dtype.kind in "mMV":
+            raise ValueError(
+                f"row {row} of X holds {array.dtype}, where numbers are needed; convert "
+                "dates and durations first, or leave such series out."
             )
     shapes = np.array([array.shape for array in arrays])
     longest = shapes.max(axis=0)
