@@ -39,8 +39,8 @@ def pad_series(arrays: list[np.ndarray], data_format: str) -> np.ndarray:
             )
         if array.dtype.kind in "mMV":
             raise ValueError(
-                f"row {row} of X holds {array.dtype}, where numbers are needed; convert "
-                "dates and durations first, or leave such series out."
+                f"row {row} of X holds {array.dtype}, where numbers are needed; "
+                "convert dates and durations first, or leave such series out."
             )
     shapes = np.array([array.shape for array in arrays])
     longest = shapes.max(axis=0)
