@@ -10,7 +10,7 @@ from sk_dim import DeepInfomaxTransformer
 from sk_dim.augmentations import warp
 from sk_dim.encoders import SeriesEncoder
 from sk_dim.encoders._series import hadamard
-from sk_dim.encoders._view_basis import FLOOR, learn_basis
+from sk_dim.encoders._view_basis import FLOOR, SIZES, learn_basis
 
 
 def walks(n, n_channels, length, seed=0):
@@ -38,13 +38,13 @@ def normal_features(n=400, n_noise=6, seed=0):
 
 def test_what_views_change_is_shrunk_as_the_formula_says():
     features, view = normal_features()
-    basis, trust = learn_basis(features, 20, [view], 64)
+    basis, trust = learn_basis(features, 20, 0, [view], 64)
     assert trust == 1.0
     # The plain formula, on all columns: (S + floor)^(-1/2), of unit variance in all.
     x, d = features.double().numpy(), (view - features).double().numpy()
     d = d - d.mean(axis=0)
     between = d.T @ d / len(d) / (x**2).sum(axis=1).mean()
-    values, vectors = np.linalg.eigh(between + FLOOR / 20 * np.eye(20))
+    values, vectors = np.linalg.eigh(between + FLOOR * np.eye(20))
     shrunk = x @ (vectors / np.sqrt(values))
     shrunk /= np.sqrt((shrunk**2).sum(axis=1).mean())
     found = (features @ basis).double().numpy()
@@ -53,7 +53,7 @@ def test_what_views_change_is_shrunk_as_the_formula_says():
     assert (noise**2).mean() < 0.5 * (signal**2).mean()
     # Places beside it count little where views are trusted, though they agree.
     both = torch.cat([features, features[:, :3]], dim=1)
-    basis, _ = learn_basis(both, 20, [view], 64)
+    basis, _ = learn_basis(both, 20, 3, [view], 64)
     beside = x[:, :3] / np.sqrt((x[:, :3] ** 2).sum(axis=1).mean())
     expected = (shrunk @ shrunk.T + 0.03 * beside @ beside.T) / 1.03
     found = (both @ basis).double().numpy()
@@ -62,13 +62,13 @@ def test_what_views_change_is_shrunk_as_the_formula_says():
 
 def test_directions_are_principal_and_of_variance_one_in_all():
     features, view = normal_features()
-    basis, _ = learn_basis(features, 20, [view], 64)
+    basis, _ = learn_basis(features, 20, 0, [view], 64)
     found = (features @ basis).numpy()
     covariance = found.T @ found / len(found)
     assert np.trace(covariance) == pytest.approx(1.0, abs=1e-4)
     np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-5)
     assert (np.diff(np.diag(covariance)) < 1e-6).all()
-    fewer, _ = learn_basis(features, 20, [view], 5)
+    fewer, _ = learn_basis(features, 20, 0, [view], 5)
     assert fewer.shape == (20, 5)
     torch.testing.assert_close(fewer, basis[:, :5])
 
@@ -77,7 +77,7 @@ def test_directions_are_principal_and_of_variance_one_in_all():
 def test_without_views_to_trust_features_keep_their_distances(views):
     features, _ = normal_features()
     given = [] if views == "none" else [torch.randn_like(features)]
-    basis, trust = learn_basis(features, 20, given, 64)
+    basis, trust = learn_basis(features, 20, 0, given, 64)
     assert trust == 0.0
     torch.testing.assert_close(
         torch.cdist(features @ basis, features @ basis),
@@ -92,7 +92,7 @@ def test_places_count_where_they_find_the_same_neighbours():
     other = torch.randn(features.shape, generator=torch.Generator().manual_seed(5))
     for places, weight in ((features, 1.0), (other, 0.03)):
         both = torch.cat([features, places], dim=1)
-        basis, _ = learn_basis(both, 20, [], 64)
+        basis, _ = learn_basis(both, 20, 20, [], 64)
         shares = both @ basis
         assert float(shares.square().sum() / len(both)) == pytest.approx(1, abs=1e-3)
         # Distances are those of both kinds of features, each with its weight.
@@ -104,6 +104,17 @@ def test_places_count_where_they_find_the_same_neighbours():
         torch.testing.assert_close(
             torch.cdist(shares, shares) ** 2, expected, atol=1e-3, rtol=1e-2
         )
+
+
+def test_sizes_always_count_a_little():
+    features, view = normal_features()
+    sizes = torch.randn(400, 4, generator=torch.Generator().manual_seed(5))
+    both = torch.cat([features, sizes - sizes.mean(dim=0)], dim=1)
+    alone = features @ learn_basis(features, 20, 0, [view], 64)[0]
+    found = both @ learn_basis(both, 20, 0, [view], 64)[0]
+    beside = both[:, 20:] / both[:, 20:].square().sum(dim=1).mean().sqrt()
+    expected = (alone @ alone.T + SIZES * beside @ beside.T) / (1 + SIZES)
+    torch.testing.assert_close(found @ found.T, expected, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 64, 1024])

@@ -139,9 +139,9 @@ def test_an_unequal_fit_counts_in_time_and_an_equal_one_in_shares():
     once, twice = wave[:, :57], wave[:, :114]  # three and six periods
     for train, factor in ((unequal, 2.0), (equal, 1.0)):
         model = DeepInfomaxTransformer(**FAST).fit(train)
-        sizes = model.encoder_.sizes
+        n_counts, n_shares, *_ = model.encoder_.n_each
         hidden = [model.features([each])["hidden"][0] for each in (once, twice)]
-        shares = [each[sizes[0] : sizes[0] + sizes[1]] for each in hidden]
+        shares = [each[n_counts : n_counts + n_shares] for each in hidden]
         assert np.median(shares[1].sum() / shares[0].sum()) == pytest.approx(
             factor, rel=0.1
         )

@@ -20,6 +20,7 @@ from sk_dim.encoders._patch import PatchEncoder
 from sk_dim.encoders._patch_filters import PatchFilters
 from sk_dim.encoders._series import SeriesEncoder
 from sk_dim.encoders._series_kernels import CompetingKernels, Proportions
+from sk_dim.encoders._series_sizes import SeriesSizes
 
 __all__ = [
     "ENCODERS",
@@ -32,6 +33,7 @@ __all__ = [
     "PatchFilters",
     "Proportions",
     "SeriesEncoder",
+    "SeriesSizes",
 ]
 
 ENCODERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {

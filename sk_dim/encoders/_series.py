@@ -9,6 +9,7 @@ from torch.nn.functional import interpolate
 from sk_dim.encoders._contract import Augment, Encoder, Features, check_shape
 from sk_dim.encoders._lengths import count_values, map_lengths, split_lengths
 from sk_dim.encoders._series_kernels import SIZE, CompetingKernels, Proportions
+from sk_dim.encoders._series_sizes import SeriesSizes
 from sk_dim.encoders._view_basis import learn_basis
 
 WIDTH = 1024  # a power of 2, of which features have exactly the same variance
@@ -34,6 +35,8 @@ class SeriesEncoder(Encoder):
     views of the samples, in closed form: directions in which views of one series differ
     are shrunk. Where views change more than that, as in short series whose times have a
     meaning, the features stay as they are, and features of places come with them.
+    Where sizes differ a hundredfold, each series has its own scale
+    (:class:`~sk_dim.encoders.SeriesSizes`).
 
     Parameters
     ----------
@@ -123,13 +126,15 @@ class SeriesEncoder(Encoder):
             Proportions(n_channels, n, n_thresholds, n_parts=self.n_parts) for n in both
         ]
         self.counts, self.shares = nn.ModuleList(counts), nn.ModuleList(shares)
-        self.sizes = (
+        self.sizes = SeriesSizes(n_channels)
+        self.n_each = (
             sum(each.n_features for each in counts),
             sum(each.n_features for each in shares),
             N_PLACES * shares[0].n_kernels,
             n_channels * min(length, N_VALUES),
+            self.sizes.n_features,
         )
-        n_all = sum(self.sizes)
+        n_all = sum(self.n_each)
         self.register_buffer("mean", torch.zeros(n_all))
         self.register_buffer("scale", torch.ones(n_all) / n_all**0.5)
         # Random until it is learnt.
@@ -181,12 +186,14 @@ class SeriesEncoder(Encoder):
         lengths = count_values(batch).float()
         is_unequal = bool(lengths.min() < lengths.max())
         self.typical_length.fill_(lengths.mean() if is_unequal else 0.0)
-        groups = [with_differences(each) for _, each in split_lengths(batch[:N_FITTED])]
+        self.sizes.learn(batch)
+        some = self.sizes.divide(batch[:N_FITTED])
+        groups = [with_differences(each) for _, each in split_lengths(some)]
         for shares, series in zip(self.shares, zip(*groups, strict=True), strict=True):
             cast(Proportions, shares).learn(*series)
         features = self._encode_blocks(batch)
         self._learn_scaling(features)
-        n_pooled = sum(self.sizes[:2])
+        n_pooled, n_placed = sum(self.n_each[:2]), sum(self.n_each[2:4])
         views = []
         if augment is not None:
             for _ in range(N_VIEWS):
@@ -194,7 +201,7 @@ class SeriesEncoder(Encoder):
                 views.append(self._encode_view(view, generator)[:, :n_pooled].cpu())
         standardised = self._standardise(features).cpu()
         n_most = len(self.rotation)
-        basis, trust = learn_basis(standardised, n_pooled, views, n_most)
+        basis, trust = learn_basis(standardised, n_pooled, n_placed, views, n_most)
         self.trust.fill_(trust)
         self.basis = basis.to(batch.device)
 
@@ -238,7 +245,10 @@ class SeriesEncoder(Encoder):
     def _encode_first(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the first layer, and its map in parts of the time."""
         with torch.autocast(batch.device.type, enabled=False):
-            features, maps = map_lengths(self._encode_equal, batch.float())
+            batch = batch.float()
+            divided = self.sizes.divide(batch)
+            features, maps = map_lengths(self._encode_equal, divided)
+            features = torch.cat([features, self.sizes(batch)], dim=1)
         if self.typical_length > 0:
             self._stretch(features, count_values(batch) / self.typical_length)
         return features, maps
@@ -250,7 +260,7 @@ class SeriesEncoder(Encoder):
         measured = [self.shares[i](series) for i, series in enumerate(both)]
         shares, maps = zip(*measured, strict=True)
         places = maps[0].unflatten(2, (N_PLACES, -1)).mean(dim=3)
-        n_values = self.sizes[3] // batch.shape[1]
+        n_values = self.n_each[3] // batch.shape[1]
         if batch.shape[2] != n_values:
             batch = interpolate(batch, n_values, mode="linear")
         parts = [*counts, *shares, places.flatten(1), batch.flatten(1)]
@@ -258,7 +268,7 @@ class SeriesEncoder(Encoder):
 
     def _stretch(self, features: Tensor, factors: Tensor) -> None:
         """Let what is counted count so many times, in place."""
-        counts, shares, *_ = features.split(self.sizes, dim=1)
+        counts, shares, *_ = features.split(self.n_each, dim=1)
         counts *= factors.sqrt()[:, None]  # they are square roots
         shares *= factors[:, None]
 
@@ -267,10 +277,10 @@ class SeriesEncoder(Encoder):
         mean = features.mean(dim=0)
         spread = features.std(dim=0, correction=0)
         scale = torch.where(spread > 1e-6 * (1 + mean.abs()), 1 / spread, 0.0)
-        weights = (COUNTS_WEIGHT, 1.0, 0.5**0.5, 0.5**0.5)
+        weights = (COUNTS_WEIGHT, 1.0, 0.5**0.5, 0.5**0.5, 1.0)
         parts = [
             part * (weight / (part > 0).sum().clamp_min(1).sqrt())
-            for part, weight in zip(scale.split(self.sizes), weights, strict=True)
+            for part, weight in zip(scale.split(self.n_each), weights, strict=True)
         ]
         self.mean.copy_(mean)
         self.scale.copy_(torch.cat(parts))

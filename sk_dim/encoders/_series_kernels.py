@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 SIZE = 9  # values that a kernel looks at
 BLOCK_VALUES = 2**19  # of responses at a time, which a CPU keeps in its cache
-MOST_TIMES = 4096  # of a series that kernels look at
+MOST_TIMES = 1024  # of a series that kernels look at
 MOST_VALUES = 2**14  # that a threshold is a quantile of
 RAMP = 0.04  # share of the values that lie on the ramp around a threshold
 MOST_CHANNELS = 8  # that a group of kernels sees
@@ -30,7 +30,7 @@ def plan_dilations(length: int) -> list[int]:
 def windows(series: Tensor, dilation: int) -> Tensor:
     """Stack what a dilated kernel sees around each time, (..., 9, t), ends padded.
 
-    Of more than 4,096 times, every second, third and so on is taken.
+    Of more than 1,024 times, every second, third and so on is taken.
     """
     length = series.shape[-1]
     padded = pad(series, (SIZE // 2 * dilation, SIZE // 2 * dilation))
@@ -265,14 +265,17 @@ class Proportions(nn.Module):
         middle = self.thresholds.shape[2] // 2
         for i, responses in enumerate(self._responses(series)):
             above = torch.empty_like(responses)
-            ramps = zip(self.thresholds[i].T, self.scales[i].T, strict=True)
-            for place, (threshold, scale) in enumerate(ramps):
-                shift = (0.5 - threshold * scale)[:, None]
-                torch.addcmul(shift, responses, scale[:, None], out=above)
-                whole.append(above.clamp_(0, 1).mean(dim=-1))
+            start = self.thresholds[i] - 0.5 / self.scales[i]
+            end = self.thresholds[i] + 0.5 / self.scales[i]
+            for place in range(len(start[0])):
+                # Cut off at the ends of the ramp; what is linear comes after the mean.
+                low, high = start[:, place, None], end[:, place, None]
+                torch.minimum(torch.maximum(responses, low, out=above), high, out=above)
+                scale = self.scales[i][:, place, None]
+                whole.append((above.mean(dim=-1, keepdim=True) - low) * scale)
                 if place == middle:
-                    parts.append(above @ means)
-        return torch.cat(whole, dim=1), torch.cat(parts, dim=1)
+                    parts.append((above @ means - low) * scale)
+        return torch.cat(whole, dim=1).flatten(1), torch.cat(parts, dim=1)
 
     def _responses(self, series: Tensor) -> Iterator[Tensor]:
         """Yield the responses (n, 84, l) at each dilation."""

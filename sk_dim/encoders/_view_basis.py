@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FLOOR = 0.03  # share of the variance that bounds how far directions are shrunk
+FLOOR = 5e-4  # share of the variance, in a direction, below which views change nothing
 TRUSTED, DISTRUSTED = 0.5, 0.68  # variance that views make, as a share of all
 ALIKE, UNLIKE = 0.6, 0.4  # nearest neighbours by place that are so by pooled features
 LEAST = 0.03  # weight of features of places, so that with many labels they are there
+SIZES = 0.05  # weight of features of sizes
 N_NEIGHBOURS = 5
 NEGLIGIBLE = 1e-6  # of the largest variance
 TINY = 1e-30
@@ -36,21 +37,26 @@ class Block:
 
 
 def learn_basis(
-    features: Tensor, n_pooled: int, views: list[Tensor], n_most: int
+    features: Tensor,
+    n_pooled: int,
+    n_placed: int,
+    views: list[Tensor],
+    n_most: int,
 ) -> tuple[Tensor, float]:
     """Learn principal directions of features, after shrinking what views change.
 
     Views of some data change more than what tells samples apart. So the more of the
     variance they make, the less they count; in their place come the features as they
     are, and those of places where these find the same neighbours. Features of places
-    always count a little.
+    and of sizes always count a little.
 
     Parameters
     ----------
     features : Tensor of shape (n, f), float32
-        Standardised; first those that are pooled over a sample, then those of places.
-    n_pooled : int
-        How many are pooled.
+        Standardised; first those that are pooled over a sample, then those of places,
+        then those of sizes.
+    n_pooled, n_placed : int
+        How many are pooled, and how many are of places.
     views : list of Tensor of shape (m, n_pooled)
         Pooled features of views of the first m samples, standardised alike.
     n_most : int
@@ -63,7 +69,8 @@ def learn_basis(
     trust : float
         From 0 to 1, how much of them is owed to what views have in common.
     """
-    pooled, places = slice(0, n_pooled), slice(n_pooled, features.shape[1])
+    pooled, places = slice(0, n_pooled), slice(n_pooled, n_pooled + n_placed)
+    sizes = slice(n_pooled + n_placed, features.shape[1])
     whole = features[:, pooled]
     trust, blocks = 0.0, []
     if _variance(whole) < TINY:  # all samples are the same
@@ -80,6 +87,8 @@ def learn_basis(
         overlap = _overlap(whole, features[:, places])
         weight = max(LEAST, (1 - trust) * _ramp(overlap, UNLIKE, ALIKE))
         blocks.append(Block(places, weight))
+    if _variance(features[:, sizes]) > TINY:
+        blocks.append(Block(sizes, SIZES))
     return _principal_directions(features, blocks, n_most), trust
 
 
@@ -105,7 +114,7 @@ def _shrink(whole: Tensor, differences: Tensor) -> Tensor:
     span = whole.T @ (vectors * values.rsqrt())  # orthonormal
     between = differences @ span
     covariance = between.T @ between / len(between) / _variance(whole)
-    covariance.diagonal().add_(FLOOR / len(covariance))
+    covariance.diagonal().add_(FLOOR)
     values, vectors = torch.linalg.eigh(covariance.double())
     return span @ (vectors * values.rsqrt()).float()
 
