@@ -19,12 +19,14 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_dim._inputs._groups import read_groups
 from sk_dim._inputs._rows import Rows, read_array
+from sk_dim._inputs._shards import is_shards
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
 from sk_dim._training._model import Model
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._preparing import prepare, resume, rows_like
 from sk_dim._training._schedule import auto_epochs
 from sk_dim._validation import check_layer, warn
+from sk_dim.arrays import Shards
 from sk_dim.encoders._contract import Features, trait
 from sk_dim.objective import Objective
 
@@ -270,7 +272,7 @@ class DeepInfomaxTransformer(
 
     @with_callbacks
     def fit(
-        self, X: ArrayLike, y: Any = None, *, groups: ArrayLike | None = None
+        self, X: ArrayLike | Shards, y: Any = None, *, groups: ArrayLike | None = None
     ) -> Self:
         """Learn scaling and encoder.
 
@@ -280,6 +282,10 @@ class DeepInfomaxTransformer(
                 or (n, C, L)
             At least 2 samples, of any real dtype. Series may be a list of arrays
             (C, L_i) of unequal length, or end in NaN; gaps of NaN are interpolated.
+            What is larger than memory is read by rows: memory maps, arrays of h5py,
+            zarr and dask, data sets of torch, see :class:`sk_dim.arrays.LazyArray`. Or
+            a function without parameters that yields arrays of samples, the same at
+            each call; it is called once an epoch and twice before.
         y : None
             Ignored.
         groups : array-like of shape (n,), default=None
@@ -520,7 +526,7 @@ class DeepInfomaxTransformer(
         check_is_fitted(self)
         return rows_like(self, X, self.model_.fmt, n_min)
 
-    def _open(self, X: ArrayLike, groups: np.ndarray | None, goes_on: bool) -> Rows:
+    def _open(self, X: Any, groups: np.ndarray | None, goes_on: bool) -> Rows:
         """Check all that is given, and build a new model for it unless one goes on."""
         if goes_on:
             return resume(self, X, groups)
@@ -563,11 +569,13 @@ class DeepInfomaxTransformer(
         )
 
     def _with_codes(
-        self, X: ArrayLike, groups: ArrayLike | None
-    ) -> tuple[ArrayLike, np.ndarray | None]:
+        self, X: Any, groups: ArrayLike | None
+    ) -> tuple[Any, np.ndarray | None]:
         """Return samples and the codes of their groups, if there are any."""
         if groups is None:
             return X, None
+        if is_shards(X):  # counted when they are read
+            return X, read_groups(groups, _num_samples(groups))
         X = read_array(self, X)
         return X, read_groups(groups, _num_samples(X))
 

@@ -15,6 +15,7 @@ PACKAGE = Path(sk_dim.__file__).parent
 LAYERS = {
     "bounds": 0,
     "priors": 0,
+    "arrays": 0,
     "augmentations": 0,
     "encoders": 0,
     "datasets": 0,

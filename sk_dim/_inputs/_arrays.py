@@ -12,6 +12,9 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sk_dim._inputs._lazy import check_lazy_dtype
+from sk_dim.arrays import DatasetArray, is_lazy
+
 BLOCK_VALUES = 2**21  # values that are looked at at a time
 WHAT_TO_PASS = (
     "pass one array of numbers, samples first: (n, features) for tables, (n, H, W), "
@@ -34,14 +37,20 @@ def as_array(X: Any, pad: Pad | None = None) -> Any:
     Raises
     ------
     TypeError
-        For what is no array: None, a path, a dict, a generator, a data set.
+        For what is no array: None, a path, a dict, a generator, a loader.
     ValueError
         For complex numbers, strings, masked values, samples of different shapes.
     """
+    if isinstance(X, Dataset):
+        X = DatasetArray(X)
     refuse_other_than_arrays(X)
     _check_mask(X)
-    if isinstance(X, Tensor):
+    if is_lazy(X):
+        check_lazy_dtype(X)
+    elif isinstance(X, Tensor):
         X = _from_tensor(X)
+    elif callable(X) and not hasattr(X, "shape"):
+        raise TypeError(_how_to_read(X))
     elif not hasattr(X, "shape"):
         X = _from_items(X, pad)
     elif _is_column(X):
@@ -147,8 +156,16 @@ def check_numbers(
     return X
 
 
-def check_finite(X: np.ndarray, *, allow_nan: bool = False) -> None:
-    """Raise a ValueError that says how many rows hold NaN or infinity, if any do."""
+def check_finite(
+    X: np.ndarray,
+    *,
+    allow_nan: bool = False,
+    rows: slice | np.ndarray | None = None,
+) -> None:
+    """Raise a ValueError that says how many rows hold NaN or infinity, if any do.
+
+    `rows` are the numbers of the rows, where these are only some of all.
+    """
     if X.dtype.kind != "f" or X.size == 0:
         return
     counts = {"NaN": 0, "infinity": 0}
@@ -170,9 +187,14 @@ def check_finite(X: np.ndarray, *, allow_nan: bool = False) -> None:
             first = start + int(bad[0])
     if first is None:
         return
+    of = f"{len(X)} rows" + ("" if rows is None else " read together")
     found = " and ".join(
-        f"{name} in {count} of {len(X)} rows" for name, count in counts.items() if count
+        f"{name} in {count} of {of}" for name, count in counts.items() if count
     )
+    if isinstance(rows, slice):
+        first += rows.start
+    elif rows is not None:
+        first = int(rows[first])
     raise ValueError(
         f"X contains {found}, the first of them row {first}; leave such rows out, or "
         "fill these values in (tables: sklearn.impute.SimpleImputer; gaps and ends of "
@@ -301,6 +323,8 @@ def _how_to_read(X: Any, name: str = "X") -> str:
         how += "; as in np.stack([np.asarray(sample) for sample, label in dataset])"
     elif isinstance(X, Mapping):
         how += f"; as in {name}[{next(iter(X), 'data')!r:.40}]"
+    elif callable(X):
+        how = "only fit takes a function that yields shards; elsewhere, pass one shard"
     elif isinstance(X, Iterable):
         how += f"; as in np.stack(list({name}))"
     elif hasattr(X, "collect"):  # a frame that is computed when it is asked for

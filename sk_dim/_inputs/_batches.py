@@ -20,7 +20,9 @@ class Source(Protocol):
     """
 
     device: torch.device
-    groups: Tensor | None
+
+    @property
+    def groups(self) -> Tensor | None: ...
 
     def __len__(self) -> int: ...
 
@@ -57,6 +59,12 @@ class RowSubset:
     def take(self, rows: Tensor | slice) -> Tensor:
         """Return the samples of these rows as a new tensor."""
         return self.source.take(self.indices[rows])
+
+
+def subset(source: Source, rows: Tensor) -> Source:
+    """Return some of the rows of a source, as it or we do it."""
+    own = getattr(source, "subset", None)
+    return RowSubset(source, rows) if own is None else own(rows)
 
 
 def count_held_out(
@@ -102,10 +110,10 @@ class HoldOut:
         self.fraction = fraction
         self.seed = seed
 
-    def __call__(self, source: Source) -> tuple[RowSubset, RowSubset]:
+    def __call__(self, source: Source) -> tuple[Source, Source]:
         groups = None if source.groups is None else source.groups.cpu().numpy()
         train, held_out = self.split(len(source), groups)
-        return RowSubset(source, train), RowSubset(source, held_out)
+        return subset(source, train), subset(source, held_out)
 
     def split(self, n: int, groups: np.ndarray | None) -> tuple[Tensor, Tensor]:
         """Return which of n rows to train on, and which to hold out."""
@@ -135,7 +143,8 @@ class SliceLoader:
     batch_size : int
         Rows a batch, give or take a half of it.
     generator : torch.Generator, default=None
-        Shuffles anew at each start; None keeps the order.
+        Shuffles anew at each start; None keeps the order, or of what can only be
+        shuffled within a buffer, takes always the same.
     """
 
     def __init__(
@@ -149,22 +158,28 @@ class SliceLoader:
         return n_batches(len(self.source), self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        for part in self._parts():
-            yield self.source.take(part)
+        for batch, _ in self.with_groups():
+            yield batch
 
     def with_groups(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the batches, each with the codes of the groups of its rows, if any."""
+        edges = np.linspace(0, len(self.source), len(self) + 1).astype(int)
+        stream = getattr(self.source, "batches", None)
+        if stream is not None:
+            # Where the order is to be kept, it is the same at each start.
+            generator = self.generator or torch.Generator().manual_seed(0)
+            yield from stream(np.diff(edges).tolist(), generator)
+            return
         groups = self.source.groups
-        for part in self._parts():
+        for part in self._parts(edges):
             yield self.source.take(part), None if groups is None else groups[part]
 
-    def _parts(self) -> Sequence[Tensor | slice]:
-        n = len(self.source)
-        edges = np.linspace(0, n, len(self) + 1).astype(int)
+    def _parts(self, edges: np.ndarray) -> Sequence[Tensor | slice]:
         if self.generator is None:
             return [slice(*pair) for pair in pairwise(edges)]
         # In random order within each batch too, which critics count on that pair a
         # sample with those next to it.
+        n = len(self.source)
         order = torch.randperm(n, generator=self.generator).to(self.source.device)
         return order.tensor_split(torch.from_numpy(edges[1:-1]))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sk_dim._inputs._lazy import first_rows
 from sk_dim._validation import check_name, warn
 
 N_CHANNELS = range(1, 5)  # sizes of an axis that can be taken for the channels unasked
@@ -227,9 +228,9 @@ def _check_sides(fmt: InputFormat) -> InputFormat:
 
 
 @np.errstate(all="ignore")  # values too large to be squared are refused later
-def warn_if_pixels(X: np.ndarray) -> None:
+def warn_if_pixels(X: Any) -> None:
     """Warn where the columns of a table look like the pixels of a square image."""
-    sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
+    sample = first_rows(X).astype(np.float64)
     varies = sample.std(axis=0) > 0
     for n_channels in (1, 3):
         side = math.isqrt(X.shape[1] // n_channels)
@@ -250,13 +251,13 @@ def warn_if_pixels(X: np.ndarray) -> None:
 
 
 @np.errstate(all="ignore")
-def warn_if_series(X: np.ndarray) -> None:
+def warn_if_series(X: Any) -> None:
     """Warn where grey images (n, h, w) look like series: smooth along one axis only.
 
     Neighbours in an image are alike in both directions. Neighbouring values of a series
     are, but its channels in their order are not.
     """
-    sample = np.asarray(X[:: max(1, len(X) // 500)], dtype=np.float64)[:500]
+    sample = first_rows(X).astype(np.float64)
     if X.dtype.kind != "f" or len(sample) < 10:
         return
     down, right = (_neighbour_correlation(sample, axis) for axis in (1, 2))

@@ -3,26 +3,31 @@
 X stays as it is, whatever its dtype and layout: there is no copy of the whole.
 """
 
+import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from sk_dim._inputs._arrays import BLOCK_VALUES, as_array, check_numbers
+from sk_dim._inputs._arrays import BLOCK_VALUES, as_array, check_finite, check_numbers
 from sk_dim._inputs._formats import (
     InputFormat,
     read_format,
     warn_if_pixels,
     warn_if_series,
 )
+from sk_dim._inputs._lazy import check_lazy
 from sk_dim._inputs._series import fill_gaps, find_gaps, pad_series, unnest
+from sk_dim.arrays import LazyArray, chunk_rows, is_lazy, read
 
 SAMPLE_VALUES = 2**23  # values that a first layer is learnt from
 MAX_SAMPLE_VALUES = 2**26  # of the 64 samples that are drawn even if they are large
+MAX_CHUNK_VALUES = 2**25  # that are read at once, so that no chunk is read twice
+N_CHUNKS = 32  # that some samples are drawn from
 
 
 def read_array(estimator: BaseEstimator, X: Any) -> Any:
@@ -34,8 +39,10 @@ def read_array(estimator: BaseEstimator, X: Any) -> Any:
 
 def check_rows(
     estimator: BaseEstimator, X: Any, fmt: InputFormat | None, n_min: int
-) -> np.ndarray:
+) -> np.ndarray | LazyArray:
     """Check X as scikit-learn does, against `fmt` unless this is the first fit.
+
+    The values of what is read by rows are checked when they are read.
 
     Raises
     ------
@@ -46,29 +53,34 @@ def check_rows(
     array = read_array(estimator, X)
     # scikit-learn would compare the lengths of series as numbers of columns.
     is_other_length = bool(fmt and fmt.any_length and array.shape[1:] != fmt.layout)
-    array = check_numbers(
-        estimator,
-        array,
-        n_min,
-        is_first=fmt is None,
-        has_columns=len(array.shape) <= 2 and not is_other_length,
-        allow_nan=estimator.input_type == "series",
-    )
-    if fmt is not None and (array.ndim > 2 or is_other_length):
+    is_first = fmt is None
+    has_columns = len(array.shape) <= 2 and not is_other_length
+    if is_lazy(array):
+        check_lazy(estimator, array, n_min, is_first=is_first, has_columns=has_columns)
+    else:
+        array = check_numbers(
+            estimator,
+            array,
+            n_min,
+            is_first=is_first,
+            has_columns=has_columns,
+            allow_nan=estimator.input_type == "series",
+        )
+    if fmt is not None and (len(array.shape) > 2 or is_other_length):
         fmt.check(array.shape)
     return array
 
 
-def read_rows(estimator: BaseEstimator, X: Any) -> "Rows":
+def read_rows(estimator: BaseEstimator, X: Any, n_min: int = 2) -> "Rows":
     """Check X in a first fit, and decide what its samples are."""
-    array = check_rows(estimator, X, None, n_min=2)
+    array = check_rows(estimator, X, None, n_min)
     input_type = estimator.input_type
     fmt = read_format(
         array.shape, input_type, estimator.input_shape, estimator.data_format
     )
     if fmt.kind == "table" and input_type == "auto":
         warn_if_pixels(array)
-    if array.ndim == 3 and input_type == "auto" and estimator.input_shape is None:
+    if len(array.shape) == 3 and input_type == "auto" and estimator.input_shape is None:
         warn_if_series(array)
     estimator.n_features_in_ = fmt.n_features
     return Rows(array, fmt)
@@ -79,29 +91,29 @@ class Rows:
 
     Parameters
     ----------
-    X : ndarray of shape (n, *layout) or (n, n_features)
-        Any real dtype; a memory map is read batch by batch.
+    X : ndarray or LazyArray of shape (n, *layout) or (n, n_features)
+        Any real dtype. A lazy array is read batch by batch.
     fmt : InputFormat
         What the rows are.
 
     Raises
     ------
     ValueError
-        For a series without a value, or with fewer than 2.
+        For a series without a value, or with fewer than 2; from all that reads, for
+        values of a lazy array that are not finite.
     """
 
-    def __init__(self, X: np.ndarray, fmt: InputFormat) -> None:
+    def __init__(self, X: np.ndarray | LazyArray, fmt: InputFormat) -> None:
         self.X = X
         self.fmt = fmt
+        self.dtype = np.dtype(X.dtype)
+        self.n_values = math.prod(X.shape[1:])  # of a sample, with padding
+        self.is_lazy = is_lazy(X)
+        self.chunk_rows = chunk_rows(X)
         self.has_gaps, self.is_padded = False, False
-        if fmt.kind == "series" and X.dtype.kind == "f":
+        if fmt.kind == "series" and self.dtype.kind == "f":
             blocks = (self._read(part) for part in self.parts())
             self.has_gaps, self.is_padded = find_gaps(blocks)
-
-    @property
-    def n_values(self) -> int:
-        """Values of a sample, with padding."""
-        return self.X[:1].size
 
     def check_lengths(self) -> None:
         """Raise a ValueError for unequal lengths where the encoder needs equal ones."""
@@ -113,7 +125,7 @@ class Rows:
             )
 
     def __len__(self) -> int:
-        return len(self.X)
+        return self.X.shape[0]
 
     def take(self, rows: Tensor | slice) -> Tensor:
         """Return the samples of `rows`, channels first, as uint8, float32 or float64.
@@ -128,18 +140,40 @@ class Rows:
     def parts(self) -> Iterator[slice]:
         """Yield slices of all rows in their order, of a few million values each."""
         n_rows = max(1, BLOCK_VALUES // self.n_values)
+        if self.is_streamed:
+            chunk = cast(int, self.chunk_rows)
+            n_rows = max(1, n_rows // chunk) * chunk
         for start in range(0, len(self), n_rows):
             yield slice(start, min(start + n_rows, len(self)))
 
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield all samples in their order, a few million values at a time."""
+        return map(self.take, self.parts())
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether samples are read in large blocks, not one by one."""
+        chunk = self.chunk_rows
+        return chunk is not None and chunk * self.n_values <= MAX_CHUNK_VALUES
+
+    def shuffled_blocks(
+        self, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all samples with the numbers of their rows, whole chunks at random."""
+        parts = list(self.parts())
+        for i in torch.randperm(len(parts), generator=generator).tolist():
+            yield torch.arange(parts[i].start, parts[i].stop), self.take(parts[i])
+
     def _read(self, rows: Tensor | slice) -> Tensor:
-        if isinstance(rows, slice):
+        if self.is_lazy:
+            numbers = rows if isinstance(rows, slice) else rows.numpy()
+            batch = read(self.X, numbers)
+            check_finite(batch, allow_nan=self.fmt.kind == "series", rows=numbers)
+        elif isinstance(rows, slice):
             # Not a view of X, which torch must not be able to change.
             batch = np.array(self.X[rows])
         else:
-            # Read from front to back, as a memory map is read fast.
-            order = rows.argsort()
-            batch = np.empty((len(rows), *self.X.shape[1:]), self.X.dtype)
-            batch[order.numpy()] = self.X[rows[order].numpy()]
+            batch = self.X[rows.numpy()]
         if batch.dtype.kind == "b":
             batch = batch.view(np.uint8)
         elif batch.dtype not in (np.uint8, np.float32):
@@ -150,7 +184,22 @@ class Rows:
     def draw(self, seed: int) -> Tensor:
         """Draw up to 2,000 samples, fewer where they are large."""
         n_most = max(64, min(2000, SAMPLE_VALUES // self.n_values))
+        return self.take(self._choose(n_most, seed))
+
+    def look(self) -> Tensor:
+        """Draw samples of a few million values, always the same."""
+        return self.take(self._choose(max(1, BLOCK_VALUES // self.n_values), seed=0))
+
+    def _choose(self, n_most: int, seed: int) -> Tensor:
+        """Draw up to so many rows; of a chunked array from a few chunks alone."""
         n_most = max(2, min(n_most, MAX_SAMPLE_VALUES // self.n_values))
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randperm(len(self), generator=generator)[:n_most]
-        return self.take(drawn.sort().values)
+        rows, chunk = len(self), self.chunk_rows
+        if chunk and rows > N_CHUNKS * chunk:
+            chunks = torch.randperm(-(-rows // chunk), generator=generator)[:N_CHUNKS]
+            among = (chunks[:, None] * chunk + torch.arange(chunk)).flatten()
+            among = among[among < rows]
+            drawn = among[torch.randperm(len(among), generator=generator)[:n_most]]
+        else:
+            drawn = torch.randperm(rows, generator=generator)[:n_most]
+        return drawn.sort().values

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_dim._inputs._arrays import BLOCK_VALUES
 from sk_dim._inputs._rows import Rows
 from sk_dim._validation import warn
 
@@ -48,8 +47,8 @@ class Scaling:
         count = 0
         mean = squares = torch.zeros(shape[0], dtype=torch.float64)
         low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
-        for part in rows.parts():
-            values = _without_padding(rows, rows.take(part)).double()
+        for block in rows.blocks():
+            values = _without_padding(rows, block).double()
             axes = [axis for axis in range(values.ndim) if axis != 1]
             n_values = values.numel() // shape[0]
             low = torch.minimum(low, values.amin(dim=axes))
@@ -77,7 +76,7 @@ class Scaling:
                 "X is constant, so there is nothing to learn from; all rows will get "
                 "the same features.",
             )
-        elif not _is_narrow(rows.X.dtype):
+        elif not _is_narrow(rows.dtype):
             warn_of_fill_values(rows, std, low, high)
         std = torch.where(is_constant, error.clamp_min(1.0), std)
         return cls(mean.view(shape), std.view(shape), device)
@@ -101,9 +100,9 @@ class Scaling:
 
     def check(self, rows: Rows) -> None:
         """Raise a ValueError where any of the rows hold values too large to encode."""
-        if not _is_narrow(rows.X.dtype):
-            for part in rows.parts():
-                self.checked(rows.take(part))
+        if not _is_narrow(rows.dtype):
+            for block in rows.blocks():
+                self.checked(block)
 
 
 def _is_narrow(dtype: np.dtype) -> bool:
@@ -144,9 +143,7 @@ def warn_of_fill_values(rows: Rows, std: Tensor, low: Tensor, high: Tensor) -> N
     std, low, high : Tensor of shape (c,) or (d,), float64
         Standard deviation, least and greatest value of each channel or column.
     """
-    n_rows = max(1, min(len(rows), BLOCK_VALUES // rows.n_values))
-    drawn = torch.linspace(0, len(rows) - 1, n_rows).long()
-    values = _without_padding(rows, rows.take(drawn)).double()
+    values = _without_padding(rows, rows.look()).double()
     values = values.transpose(0, 1).flatten(1)  # (c, m)
     median = values.median(dim=1).values
     is_high = (high - median) > (median - low)

@@ -9,6 +9,7 @@ from torch import Tensor
 from sk_dim._inputs._batches import Source
 from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
+from sk_dim._inputs._streams import ShuffledStream
 
 SHARE_OF_FREE_MEMORY = 1 / 4  # of the device, that all rows may take
 
@@ -75,9 +76,11 @@ class ResidentRows:
             dtype=torch.float32 if self.is_scaled else torch.uint8,
             device=self.device,
         )
-        for part in rows.parts():
-            values = rows.take(part)
-            self.samples[part] = scaling(values) if self.is_scaled else values
+        start = 0
+        for values in rows.blocks():
+            end = start + len(values)
+            self.samples[start:end] = scaling(values) if self.is_scaled else values
+            start = end
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -98,4 +101,15 @@ def to_device(rows: Rows, scaling: Scaling, groups: np.ndarray | None = None) ->
         free, _ = torch.cuda.mem_get_info(scaling.device)
         if n_bytes <= free * SHARE_OF_FREE_MEMORY:
             return ResidentRows(rows, scaling, groups)
-    return StreamedRows(rows, scaling, groups=groups)
+    return stream(rows, scaling, groups)
+
+
+def stream(
+    rows: Rows,
+    scale: Callable[[Tensor], Tensor],
+    groups: np.ndarray | None = None,
+) -> Source:
+    """Return a source that reads rows one by one where it can, else in blocks."""
+    if rows.is_streamed:
+        return ShuffledStream(rows, scale, groups)
+    return StreamedRows(rows, scale, groups)

@@ -1,7 +1,7 @@
 """Model: what an estimator of Deep InfoMax learns, in one object."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Self, cast
 
@@ -14,7 +14,7 @@ from sk_dim._inputs._batches import SliceLoader, Source, rows_that_fit
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
-from sk_dim._inputs._sources import StreamedRows, to_device
+from sk_dim._inputs._sources import StreamedRows, stream, to_device
 from sk_dim._training._design import Design, check_augment
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._saving import (
@@ -257,7 +257,7 @@ class Model:
     def candidate_bounds(self, rows: Rows, n_candidates: int) -> np.ndarray:
         """Bound the local term of each sample among `n_candidates`, in nats, (n,)."""
         # Shuffled, so that sorted rows have other candidates than their neighbours.
-        source = StreamedRows(rows, self.scaling.checked)
+        source = stream(rows, self.scaling.checked)
         loader = SliceLoader(source, n_candidates, torch.Generator().manual_seed(0))
         with torch.inference_mode():
             bounds = [
@@ -277,7 +277,7 @@ class Model:
             for layer in zip(*parts, strict=True)
         )
 
-    def _batches(self, rows: Rows, n_most: int) -> SliceLoader:
+    def _batches(self, rows: Rows, n_most: int) -> Iterable[Tensor]:
         """Return scaled batches of the rows in their order, smaller of large samples.
 
         Raises
@@ -286,7 +286,14 @@ class Model:
             From its iterator, at a value too large to be encoded.
         """
         n_at_once = rows_that_fit(rows.n_values, n_most)
-        return SliceLoader(StreamedRows(rows, self.scaling.checked), n_at_once)
+        if not rows.is_streamed:
+            return SliceLoader(StreamedRows(rows, self.scaling.checked), n_at_once)
+        # No chunk is read twice.
+        return (
+            self.scaling.checked(part)
+            for block in rows.blocks()
+            for part in block.split(n_at_once)
+        )
 
     # Copies, in memory and in files
 

@@ -16,6 +16,7 @@ from sk_dim._devices import (
 from sk_dim._inputs._batches import count_held_out
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._rows import Rows, check_rows, read_rows
+from sk_dim._inputs._shards import ShardedRows, is_shards
 from sk_dim._training._callbacks import copy_callbacks
 from sk_dim._training._design import Design
 from sk_dim._training._model import Model
@@ -28,7 +29,7 @@ from sk_dim._validation import (
 
 
 def prepare(
-    estimator: BaseEstimator, X: ArrayLike, groups: np.ndarray | None = None
+    estimator: BaseEstimator, X: Any, groups: np.ndarray | None = None
 ) -> tuple[Rows, Model]:
     """Check X and the parameters of an estimator, and build an untrained model.
 
@@ -37,7 +38,7 @@ def prepare(
     estimator : estimator
         With the parameters of DeepInfomaxTransformer. It gets `n_features_in_`, and
         `feature_names_in_` where X has names.
-    X : array-like of shape (n, ...)
+    X : array-like of shape (n, ...), or shards
         Samples that it is to learn from.
     groups : ndarray of int, of shape (n,), or None, default=None
         Codes of groups of samples.
@@ -57,7 +58,8 @@ def prepare(
     check_training(estimator)
     device = choose_device(estimator.device)
     precision = choose_precision(estimator.precision, device)
-    rows = read_rows(estimator, X)
+    rows = ShardedRows(estimator, X) if is_shards(X) else read_rows(estimator, X)
+    _check_count(rows, groups)
     count_held_out(len(rows), estimator.validation_fraction, groups)
     design = Design.from_params(vars(estimator), rows.fmt)
     rows.fmt = design.fmt
@@ -68,21 +70,33 @@ def prepare(
     return rows, model
 
 
-def resume(
-    estimator: BaseEstimator, X: ArrayLike, groups: np.ndarray | None = None
-) -> Rows:
+def resume(estimator: BaseEstimator, X: Any, groups: np.ndarray | None = None) -> Rows:
     """Check that a fitted estimator can be trained on, by X and its parameters."""
     model = estimator.model_
     check_training(estimator)
     _check_device(estimator.device, model.device)
     precision = choose_precision(estimator.precision, model.device)
-    rows = rows_like(estimator, X, model.fmt, n_min=2)
+    if is_shards(X):
+        rows: Rows = ShardedRows(estimator, X, model.fmt)
+        rows.check_lengths()
+    else:
+        rows = rows_like(estimator, X, model.fmt, n_min=2)
+    _check_count(rows, groups)
     model.scaling.check(rows)
     model.design.check_unchanged(Design.from_params(vars(estimator), rows.fmt))
     check_layer(estimator.output_layer, model.net.layer_shapes)
     count_held_out(len(rows), estimator.validation_fraction, groups)
     model.net.precision = precision
     return rows
+
+
+def _check_count(rows: Rows, groups: np.ndarray | None) -> None:
+    """Raise a ValueError unless shards have as many rows as there are groups."""
+    if groups is not None and len(groups) != len(rows):
+        raise ValueError(
+            f"groups has {len(groups)} values for {len(rows)} rows in all shards; give "
+            "one for each row, in the order of the shards."
+        )
 
 
 def _check_device(given: Any, used: torch.device) -> None:

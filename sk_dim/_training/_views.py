@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sk_dim._inputs._batches import RowSubset, SliceLoader, Source
+from sk_dim._inputs._batches import SliceLoader, Source, subset
 from sk_dim.encoders._contract import Augment, Features
 
 MOST_VIEWED = 512  # samples: enough for critics alone
@@ -84,14 +84,19 @@ class FixedViews:
 
         if len(source) > MOST_VIEWED:
             order = torch.randperm(len(source), generator=generator)
-            source = RowSubset(source, order[:MOST_VIEWED].sort().values)
+            source = subset(source, order[:MOST_VIEWED].sort().values)
         loader = SliceLoader(source, ENCODED_AT_ONCE)
-        self.views = torch.cat([encode_all(batch) for batch in loader])
+        views, groups = zip(
+            *((encode_all(batch), codes) for batch, codes in loader.with_groups()),
+            strict=True,
+        )
+        self.views = torch.cat(views)
         self.device = self.views.device
-        self.groups = source.groups
-        if self.groups is not None:
+        self.groups = None
+        if source.groups is not None:
             # Codes must have no gaps, as where groups were left out.
-            self.groups = self.groups.unique(return_inverse=True)[1].to(self.device)
+            codes = torch.cat(groups).unique(return_inverse=True)[1]
+            self.groups = codes.to(self.device)
 
     def __len__(self) -> int:
         return len(self.views)
