@@ -18,7 +18,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_dim._inputs._groups import read_groups
-from sk_dim._inputs._rows import Rows, read_array
+from sk_dim._inputs._outputs import BatchFunction, Output, is_dask, map_dask
+from sk_dim._inputs._rows import Rows, check_rows, read_array
 from sk_dim._inputs._shards import is_shards
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
 from sk_dim._training._model import Model
@@ -375,7 +376,7 @@ class DeepInfomaxTransformer(
             )
         return self
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
+    def transform(self, X: ArrayLike, *, out: Any = None) -> Any:
         """Compute features.
 
         Parameters
@@ -383,23 +384,72 @@ class DeepInfomaxTransformer(
         X : array-like of shape (n, ...)
             Samples of the shape that `fit` saw, or flattened rows of them. For the
             encoder "series", the length may be another.
+        out : array-like of shape (n, n_features_out), float32, default=None
+            Where to write the features, batch by batch: anything with `__setitem__`,
+            such as a memory map, or an array of zarr or h5py.
 
         Returns
         -------
         ndarray of shape (n, n_features_out), float32
-            Of `output_layer`.
+            Of `output_layer`. If X is an array of dask, one of dask that is not
+            computed yet; with `out`, that.
 
         Raises
         ------
-        ValueError
-            If samples have another shape than in `fit`, or the encoder lacks the
-            layer.
+        ValueError or TypeError
+            If samples have another shape than in `fit`, the encoder lacks the layer,
+            or `out` has another shape or dtype.
         """
-        rows = self._rows(X)
+        check_is_fitted(self)
         layer = self._layer
-        return self.model_.encode(
-            rows, lambda features: {layer: features.layers()[layer].flatten(1)}
-        )[layer]
+        if is_dask(X) and out is None:
+            check_rows(self, X, self.model_.fmt, n_min=0)
+            return map_dask(self.batch_function(), X)
+        rows = self._rows(X)
+        output = None
+        if out is not None:
+            output = Output(out, (len(rows), self._n_features_out))
+        found = self.model_.encode(
+            rows, lambda features: {layer: features.layers()[layer].flatten(1)}, output
+        )
+        return found[layer] if output is None else output.finish()
+
+    def batch_function(
+        self, column: str | None = None, *, output: str = "features"
+    ) -> BatchFunction:
+        """Make a function of batches, for engines that process large data.
+
+        For ``map_batches`` of Ray Data, ``datasets.map(..., batched=True)``, record
+        batches and tables of pyarrow, frames of polars and pandas, dicts of columns,
+        and arrays. It can be pickled, and holds this estimator.
+
+        Parameters
+        ----------
+        column : str, default=None
+            Column that holds the samples. None takes the only column, or all columns as
+            those of a table.
+        output : str, default="features"
+            Name of the column of features, float32.
+
+        Returns
+        -------
+        callable
+            From a batch to the same with a column of features more; from an array to an
+            array of features (n, n_features_out).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sk_dim import DeepInfomaxTransformer
+        >>> X = np.random.default_rng(0).normal(size=(50, 4))
+        >>> dim = DeepInfomaxTransformer(max_iter=1, random_state=0).fit(X)
+        >>> add = dim.batch_function("sample")
+        >>> batch = add({"name": ["a", "b"], "sample": X[:2]})
+        >>> batch["features"].shape
+        (2, 1024)
+        """
+        check_is_fitted(self)
+        return BatchFunction(self.transform, self._n_features_out, column, output)
 
     def features(self, X: ArrayLike) -> dict[str, np.ndarray]:
         """Compute the features of every layer, in one pass.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["DatasetArray", "LazyArray", "chunk_rows", "is_lazy", "read"]
+__all__ = ["DatasetArray", "LazyArray", "is_lazy"]
 
 Shards = Callable[[], Iterable[Any]]
 """Function without parameters that returns an iterable of arrays of samples."""

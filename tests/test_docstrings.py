@@ -8,6 +8,7 @@ from numpydoc.validate import validate
 
 MODULES = [
     "sk_dim",
+    "sk_dim.arrays",
     "sk_dim.bounds",
     "sk_dim.critics",
     "sk_dim.encoders",

@@ -49,6 +49,11 @@ def check_lazy(
             f"{type(X).__name__} of shape {shape}; pass samples first, such as "
             "(n, features)."
         )
+    if n_min > 0 and not isinstance(shape[0], int | np.integer):
+        raise ValueError(
+            f"X of shape {shape} does not know how many rows it has; of a dask array, "
+            "X.compute_chunk_sizes() counts them."
+        )
     if shape[0] < n_min:
         raise ValueError(
             f"Found array with {shape[0]} sample(s) (shape={shape}) while a minimum of "

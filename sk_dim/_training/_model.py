@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sk_dim._devices import available_device, seeded
 from sk_dim._inputs._batches import SliceLoader, Source, rows_that_fit
 from sk_dim._inputs._formats import InputFormat
+from sk_dim._inputs._outputs import Output
 from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 from sk_dim._inputs._sources import StreamedRows, stream, to_device
@@ -220,9 +221,15 @@ class Model:
     # Use
 
     def encode(
-        self, rows: Rows, compute: Callable[[Features], dict[str, Tensor]]
+        self,
+        rows: Rows,
+        compute: Callable[[Features], dict[str, Tensor]],
+        output: Output | None = None,
     ) -> dict[str, np.ndarray]:
-        """Join what is computed of the features of every batch, by its names."""
+        """Join what is computed of the features of every batch, by its names.
+
+        With an output it is written there, and not joined.
+        """
         # Tensors, because torch copies with all threads and numpy with one.
         joined: dict[str, Tensor] = {}
         start = 0
@@ -231,6 +238,9 @@ class Model:
                 part = slice(start, start + len(batch))
                 start += len(batch)
                 for name, values in compute(self.net.evaluation_step(batch)).items():
+                    if output is not None:
+                        output.write(values.cpu().numpy())
+                        continue
                     if name not in joined:
                         joined[name] = torch.empty(len(rows), *values.shape[1:])
                     joined[name][part] = values
