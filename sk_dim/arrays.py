@@ -63,7 +63,25 @@ class LazyArray(Protocol):
 
 
 def is_lazy(X: Any) -> bool:
-    """Say whether X is read by rows, and not an array or a frame in memory."""
+    """Say whether X is read by rows, and not an array or a frame in memory.
+
+    Parameters
+    ----------
+    X : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        True for a :class:`LazyArray` that is no NumPy array, tensor, frame or sparse
+        matrix, and for memory maps of numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_lazy(np.zeros((3, 2)))
+    False
+    """
     if isinstance(X, np.ndarray):
         return isinstance(X, np.memmap) and X.dtype.kind in "biuf"
     if isinstance(X, Tensor | np.generic) or not isinstance(X, LazyArray):
