@@ -155,6 +155,18 @@ def test_only_batches_are_read_in_training():
     assert max(map(len, batches)) <= 48
 
 
+@pytest.mark.parametrize("chunks", [None, 7], ids=["rows", "chunks"])
+def test_scaling_of_large_files_is_learnt_from_slices_all_over(chunks, monkeypatch):
+    monkeypatch.setattr("sk_dim._inputs._rows.MOST_VALUES", 30 * 5)
+    monkeypatch.setattr("sk_dim._inputs._rows.N_SLICES", 20)
+    X = Recorded(TABLE + np.linspace(0, 50, 300, dtype=np.float32)[:, None], chunks)
+    dim = DeepInfomaxTransformer(**FAST)
+    dim.fit(X)
+    mean, std = dim.model_.scaling.mean.flatten(), dim.model_.scaling.std.flatten()
+    np.testing.assert_allclose(mean, X.X.mean(axis=0), atol=2)
+    np.testing.assert_allclose(std, X.X.std(axis=0), rtol=0.1)
+
+
 def test_chunks_are_read_once_an_epoch_and_as_a_whole():
     X = Recorded(IMAGES, chunks=50)
     dim = DeepInfomaxTransformer(encoder="conv", **FAST | {"max_iter": 1}).fit(X)

@@ -28,6 +28,8 @@ SAMPLE_VALUES = 2**23  # values that a first layer is learnt from
 MAX_SAMPLE_VALUES = 2**26  # of the 64 samples that are drawn even if they are large
 MAX_CHUNK_VALUES = 2**25  # that are read at once, so that no chunk is read twice
 N_CHUNKS = 32  # that some samples are drawn from
+MOST_VALUES = 2**28  # of a lazy array that its scaling is learnt from
+N_SLICES = 1024  # that these come in
 
 
 def read_array(estimator: BaseEstimator, X: Any) -> Any:
@@ -149,6 +151,18 @@ class Rows:
     def blocks(self) -> Iterator[Tensor]:
         """Yield all samples in their order, a few million values at a time."""
         return map(self.take, self.parts())
+
+    def typical_blocks(self) -> Iterator[Tensor]:
+        """Yield all samples, or of a large lazy array slices that are evenly spread."""
+        n = len(self)
+        share = MOST_VALUES / (n * self.n_values)
+        if not self.is_lazy or share >= 1:
+            yield from self.blocks()
+            return
+        step = max(-(-n // N_SLICES), self.chunk_rows or 1)
+        n_rows = max(1, round(step * share))
+        for start in range(0, n, step):
+            yield self.take(slice(start, min(start + n_rows, n)))
 
     @property
     def is_streamed(self) -> bool:

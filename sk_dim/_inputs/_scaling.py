@@ -42,12 +42,12 @@ class Scaling:
 
     @classmethod
     def learn(cls, rows: Rows, device: torch.device) -> Self:
-        """Learn means and standard deviations from all rows."""
+        """Learn means and standard deviations from all rows, or of many from some."""
         shape = (rows.fmt.shape[0], *[1] * (len(rows.fmt.shape) - 1))
         count = 0
         mean = squares = torch.zeros(shape[0], dtype=torch.float64)
         low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
-        for block in rows.blocks():
+        for block in rows.typical_blocks():
             values = _without_padding(rows, block).double()
             axes = [axis for axis in range(values.ndim) if axis != 1]
             n_values = values.numel() // shape[0]

@@ -115,6 +115,10 @@ class ShardedRows(Rows):
                 yield block
         self._check_count(n_read == len(self), "fewer")
 
+    def typical_blocks(self) -> Iterator[Tensor]:
+        """Yield all samples."""
+        return self.blocks()
+
     def shuffled_blocks(
         self, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
