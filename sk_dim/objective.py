@@ -110,6 +110,7 @@ class Objective(nn.Module):
         views: Sequence[Features],
         generator: torch.Generator | None,
         groups: Tensor | None = None,
+        gather: Callable[[Sequence[Tensor]], list[Tensor]] = list,
     ) -> dict[str, Tensor]:
         """Evaluate the terms.
 
@@ -121,6 +122,9 @@ class Objective(nn.Module):
             Draws locations and noise, on the device of the features.
         groups : Tensor of shape (n,) or None, default=None
             Codes of groups, whose samples are no negatives of one another.
+        gather : callable, default=list
+            Joins features (m, ...) to those (n, ...) of the batch of which the views
+            are a part, as on several devices. Groups are those of all n.
 
         Returns
         -------
@@ -128,7 +132,7 @@ class Objective(nn.Module):
             In nats, larger is better, under the names of the weights.
         """
         terms: dict[str, Tensor] = {}
-        codes = [view.code for view in views]
+        codes = gather([view.code for view in views])
         if self.prior is not None:
             matched = [self.prior(code, generator) for code in codes]
             codes = [code for code, _ in matched]
@@ -137,15 +141,17 @@ class Objective(nn.Module):
         partners = codes[::-1]
         if "local" in self.critics:
             local = self._sample_locations([locations(v) for v in views], generator)
+            local = gather(local)
             terms["local"] = self._bound("local", local, partners, groups)
         if "global" in self.critics:
-            wholes = [view.local.flatten(1) for view in views]
             if len(views) == 2:
                 # Both views in one pass through the head, for either direction.
                 critic = cast(CosineCritic, self.critics["global"])
                 both = critic.embed(torch.cat(codes))
                 wholes = list(both.chunk(2))
                 partners = wholes[::-1]
+            else:
+                wholes = gather([view.local.flatten(1) for view in views])
             wholes = [whole.unsqueeze(2) for whole in wholes]
             terms["global"] = self._bound("global", wholes, partners, groups)
         return terms

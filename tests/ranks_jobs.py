@@ -1,0 +1,101 @@
+"""Fits that `test_ranks.py` compares, run by each process of a group under torchrun."""
+
+import pickle
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from skorch.callbacks import Callback
+
+from sk_dim import DeepInfomaxTransformer
+from sk_dim.critics import ConcatCritic
+
+
+def mirror(batch, generator=None):
+    """Return one and the same view: what is random differs from rank to rank."""
+    return batch.flip(-1) * 1.5 + 0.1
+
+
+class KeepGradients(Callback):
+    """Keep the gradients of the first step and the rows of each batch."""
+
+    def on_train_begin(self, net, **kwargs):
+        net.first_gradients = None
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        if net.first_gradients is None:
+            net.first_gradients = {
+                name: parameter.grad.clone()
+                for name, parameter in named_parameters
+                if parameter.grad is not None
+            }
+
+
+rng = np.random.default_rng(0)
+IMAGES = rng.normal(size=(150, 8, 8)).astype(np.float32)
+TABLE = rng.normal(size=(151, 9)) @ rng.normal(size=(9, 9))
+PHOTOS = rng.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+SERIES = rng.normal(size=(101, 1, 40)).cumsum(axis=2)
+GROUPS = np.arange(150) // 6
+
+# Samples, parameters, and whether there are groups.
+JOBS = {
+    "one view": (IMAGES, {"augment": None}, False),
+    "two views": (IMAGES, {"augment": mirror}, False),
+    "groups": (IMAGES, {"augment": mirror, "validation_fraction": 0.2}, True),
+    "held out": (TABLE, {"augment": None, "validation_fraction": 0.2}, False),
+    "adversary": (IMAGES, {"augment": None, "prior_weight": 0.5}, False),
+    "noise": (TABLE, {"augment": None, "prior": "noise", "prior_weight": 0.3}, False),
+    "concat": (
+        IMAGES,
+        {"augment": mirror, "critic": partial(ConcatCritic, n_units=32)},
+        False,
+    ),
+    "donsker_varadhan": (
+        IMAGES,
+        {"augment": mirror, "bound": "donsker_varadhan"},
+        False,
+    ),
+    "patch": (PHOTOS, {"augment": mirror, "n_components": 32}, False),
+    "bfloat16": (IMAGES, {"augment": mirror, "precision": "bfloat16"}, False),
+    "series": (SERIES, {"input_type": "series", "n_components": 32}, False),
+    "time": (IMAGES, {"augment": None, "max_time": 1.0}, False),
+    "views": (IMAGES, {}, False),
+}
+
+
+def fit(name, n_devices):
+    """Fit as a job says, and return what is compared."""
+    X, params, has_groups = JOBS[name]
+    params = {"n_components": 16, "precision": "float32"} | params
+    dim = DeepInfomaxTransformer(
+        max_iter=2,
+        batch_size=50,
+        n_devices=n_devices,
+        device="cpu",
+        random_state=0,
+        callbacks=[KeepGradients()],
+        learning_rate=1e-3,
+        **params,
+    )
+    dim.fit(X, groups=GROUPS if has_groups else None)
+    return {
+        "history": dim.history_,
+        "features": dim.transform(X),
+        "gradients": dim.net_.first_gradients,
+        "weights": {k: v.clone() for k, v in dim.encoder_.state_dict().items()},
+    }
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    results = {name: fit(name, "all") for name in JOBS}
+    path = Path(folder) / f"rank-{dist.get_rank()}"
+    path.write_bytes(pickle.dumps(results))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
