@@ -78,7 +78,7 @@ def fit(name, n_devices):
         device="cpu",
         random_state=0,
         callbacks=[KeepGradients()],
-        learning_rate=1e-3,
+        learning_rate=1e-4,
         **params,
     )
     dim.fit(X, groups=GROUPS if has_groups else None)

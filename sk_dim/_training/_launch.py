@@ -239,20 +239,23 @@ def _launch(folder: Path, n_devices: int) -> None:
 def _raise_failure(folder: Path, error: Any, n_devices: int) -> None:
     """Raise what the first process raised that failed."""
     failures = [pickle.loads(path.read_bytes()) for path in folder.glob("failure-*")]
-    if failures:
-        first = min(failures, key=lambda failure: failure["time"])
-        cause = cloudpickle.loads(first["error"])
+    first = min(failures, key=lambda failure: failure["time"], default=None)
+    cause = cloudpickle.loads(first["error"]) if first else error
+    codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+    # The others are ended by SIGTERM, or fail because one does not answer any more.
+    killed = [rank for rank, code in codes.items() if code not in (1, -signal.SIGTERM)]
+    if first and not (killed and isinstance(cause, RuntimeError)):
         cause.add_note(
             f"Raised by the process of rank {first['rank']} of {n_devices}:\n"
             f"{first['traceback']}"
         )
         raise cause from None
-    rank, failure = error.get_first_failure()
+    rank = min(killed or codes)
     raise RuntimeError(
         f"the process of rank {rank} of {n_devices} ended with exit code "
-        f"{failure.exitcode} ({failure.message}); where it was killed, memory may have "
-        "run out: use fewer devices or a smaller batch_size."
-    ) from error
+        f"{codes[rank]}; -9 often means that memory ran out: use fewer devices, a "
+        "smaller batch_size or a smaller encoder."
+    ) from cause
 
 
 def _end_processes(folder: Path) -> None:
