@@ -46,6 +46,7 @@ GROUPS = np.arange(150) // 6
 JOBS = {
     "one view": (IMAGES, {"augment": None}, False),
     "two views": (IMAGES, {"augment": mirror}, False),
+    "jsd": (PHOTOS, {"augment": mirror, "bound": "jsd", "encoder": "conv"}, False),
     "groups": (IMAGES, {"augment": mirror, "validation_fraction": 0.2}, True),
     "held out": (TABLE, {"augment": None, "validation_fraction": 0.2}, False),
     "adversary": (IMAGES, {"augment": None, "prior_weight": 0.5}, False),

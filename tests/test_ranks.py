@@ -21,7 +21,7 @@ from ranks_jobs import IMAGES, JOBS, OTHERS, fit, mirror
 from skorch.callbacks import Callback
 from torch import nn
 
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import DeepInfomaxTransformer, critics
 from sk_dim._inputs._batches import SliceLoader
 from sk_dim._training import _group, _interrupts
 from sk_dim._training._callbacks import of_rank
@@ -29,7 +29,10 @@ from sk_dim._training._group import count_devices
 from sk_dim._training._launch import _stored, loaded
 from sk_dim._training._norms import synchronised
 from sk_dim._training._ranks import Ranks, check_shares
-from sk_dim.encoders import ConvEncoder
+from sk_dim.bounds import infonce
+from sk_dim.critics import DotCritic
+from sk_dim.encoders import ConvEncoder, Features
+from sk_dim.objective import Objective
 
 HERE = Path(__file__).parent
 ON_CPUS = {"device": "cpu", "precision": "float32", "random_state": 0}
@@ -198,7 +201,7 @@ def test_norms_over_one_rank_are_those_of_torch(shape, affine, momentum, monkeyp
         inputs = (3 * batch + 100).requires_grad_()
         for _ in range(2):
             if is_ours:
-                with synchronised(nn.Sequential(norm), ranks):
+                with synchronised([norm], ranks):
                     output = norm(inputs)
             else:
                 output = norm(inputs)
@@ -209,6 +212,43 @@ def test_norms_over_one_rank_are_those_of_torch(shape, affine, momentum, monkeyp
         assert "forward" not in vars(norm)
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("max_scores", [0, 2**22])
+@pytest.mark.parametrize("has_groups", [True, False])
+def test_shares_of_the_objective_add_up_to_it(has_groups, max_scores, monkeypatch):
+    monkeypatch.setattr(critics, "MAX_SCORES", max_scores)
+    monkeypatch.setattr(critics, "BLOCK_SCORES", 100)
+    torch.manual_seed(0)
+    local, code = torch.randn(7, 6, 9), torch.randn(7, 8, requires_grad=True)
+    views = [Features(code, None, None, local)]
+    weights = {"local": 1.0, "global": 1.0, "prior": 0.0}
+    objective = Objective(views[0], 1, infonce, DotCritic, "normal", weights).eval()
+    groups = torch.tensor([0, 1, 2, 1, 0, 3, 3]) if has_groups else None
+    whole = objective.loss(objective(views, None, groups))
+    (expected,) = torch.autograd.grad(whole, [code])
+    assert objective.is_divisible(has_groups)
+    values = []
+    for rank in range(3):
+        ranks = ranks_of(3, rank)
+        ranks.n_rows = 7
+        own = ranks.own_rows()
+        # What the other ranks would tell this one.
+        critic = objective.critics["local"]
+        told = [critic.embed(local, code)[0]]
+        told += [
+            objective.critics["global"].embed(local.flatten(1)[..., None], code)[0]
+        ]
+        ranks.gather = lambda tensors: [groups]
+        ranks.gather_work = lambda tensors, told=told: [told.pop(0)]
+        ranks.add_work = lambda value: value
+        part = [Features(code[own], None, None, local[own])]
+        some = None if groups is None else groups[own]
+        values.append(objective.loss(objective(part, None, some, ranks)))
+    total = torch.stack(values).sum()
+    torch.testing.assert_close(total, whole)
+    (gradient,) = torch.autograd.grad(total, [code])
+    torch.testing.assert_close(gradient, expected)
 
 
 @pytest.mark.parametrize("rows", [slice(None), slice(3, 9), slice(None, None, 2)])
@@ -312,11 +352,13 @@ def nothing_left(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     environment = dict(os.environ)
+    environment.pop("PYTEST_CURRENT_TEST")
     yield
     assert handlers == [signal.getsignal(each) for each in (2, 15)]
     assert not list(tmp_path.iterdir())
     assert not processes()
-    assert dict(os.environ) == environment
+    assert environment.items() <= dict(os.environ).items()
+    assert len(os.environ) == len(environment) + 1
 
 
 class Gradient(Callback):
@@ -392,7 +434,7 @@ def test_a_script_without_a_guard_ends_all_its_processes(tmp_path_factory, endin
 import numpy as np
 from pathlib import Path
 from skorch.callbacks import Callback
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import DeepInfomaxTransformer, critics
 
 class Tell(Callback):
     def on_epoch_end(self, net, **kwargs):

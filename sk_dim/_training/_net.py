@@ -158,12 +158,12 @@ class InfomaxNet(NeuralNet):
         view_generator: torch.Generator,
         groups: Tensor | None,
     ) -> dict[str, Any]:
-        gather = self.ranks.gather
+        ranks = None if self.ranks.size == 1 else self.ranks
         if groups is not None:
-            groups = gather([groups.to(self.device)])[0]
+            groups = groups.to(self.device)
         with reduced_precision(self.device, self.precision):
             views = self.make_views(batch, view_generator)
-            terms = self.criterion_(views, generator, groups, gather)
+            terms = self.criterion_(views, generator, groups, ranks)
         loss = self.criterion_.loss(terms)
         return {"loss": loss, "y_pred": views, "terms": terms}
 
@@ -351,9 +351,12 @@ class InfomaxNet(NeuralNet):
         is_interrupted = False
         is_joint = self.ranks.size > 1
         self.view_generator = self.ranks.own_generator(self.generator, self._run_seed)
+        modules = [self.module_]
+        if self.criterion_.is_divisible(rows.groups is not None):
+            modules.append(self.criterion_)  # whose heads see the rank's own rows
         with (
             _interrupts.recorded(is_joint=is_joint),
-            synchronised(self.module_, self.ranks),
+            synchronised(modules, self.ranks),
         ):
             _interrupts.take_press()  # one from before is not of this training
             try:

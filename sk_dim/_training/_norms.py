@@ -1,6 +1,6 @@
 """Batch norm over the batches of all ranks; torch's own refuses CPUs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,9 +14,9 @@ from sk_dim._training._ranks import Alone, Ranks
 
 
 @contextmanager
-def synchronised(module: nn.Module, ranks: Alone | Ranks) -> Iterator[None]:
-    """Let the batch norms of a module standardise over all ranks, in training mode."""
-    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+def synchronised(modules: Iterable[nn.Module], ranks: Alone | Ranks) -> Iterator[None]:
+    """Let the batch norms of modules standardise over all ranks, in training mode."""
+    norms = [m for each in modules for m in each.modules() if isinstance(m, _BatchNorm)]
     if not isinstance(ranks, Ranks):
         norms = []
     for norm in norms:

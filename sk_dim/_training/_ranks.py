@@ -1,8 +1,9 @@
 """Ranks: the processes that train one net together, and what they tell one another.
 
-Each rank encodes its share of every batch. The features of all ranks are gathered, and
-every rank computes the same objective of the whole batch from them. So each bound,
-critic and prior sees what it sees in one process.
+Each rank encodes its share of every batch. What critics of sk_dim embed is gathered,
+and each rank scores its own rows against those of all. For any other critic, bound or
+prior the features themselves are gathered, and every rank computes the same objective
+of the whole batch. Either way it is that of one process.
 
 This module imports nothing of its own folder.
 """
@@ -175,6 +176,17 @@ class Ranks:
             dist.broadcast(sent, 0, group=self.control if is_here else self.group)
             tensor.detach().copy_(sent)
 
+    def gather_work(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Join rows as `gather` does, for work on them that differs from rank to rank.
+
+        Its gradients are added up over the ranks, by another message.
+        """
+        return [_GatherWork.apply(each, self) for each in tensors]
+
+    def add_work(self, value: Tensor) -> Tensor:
+        """Return the sum over the ranks of what each has worked out."""
+        return _AddWork.apply(value, self)
+
 
 class _SharedLoader(SliceLoader):
     """Loads a rank's share of every batch; the ranks together load all rows once."""
@@ -192,6 +204,34 @@ class _SharedLoader(SliceLoader):
             else:
                 self.ranks.n_rows = len(part)
                 yield part[self.ranks.own_rows()]
+
+
+class _GatherWork(torch.autograd.Function):
+    """Join the rows of all ranks; the gradients come from the work of all."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, ranks: Ranks) -> Tensor:
+        ctx.rows, ctx.ranks = ranks.own_rows(), ranks
+        return ranks.collect(own)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        summed = ctx.ranks.add_up(gradients[0].contiguous().clone(), "features")
+        return summed[ctx.rows], None
+
+
+class _AddWork(torch.autograd.Function):
+    """Add up what the ranks have worked out; of it each has its own gradient only."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, ranks: Ranks) -> Tensor:
+        ctx.size = ranks.size
+        return ranks.add_up(own.detach().clone(), "statistics")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        # As for `_Gather`: the mean of the gradients of the weights takes it away.
+        return gradients[0] * ctx.size, None
 
 
 class _Gather(torch.autograd.Function):
