@@ -62,6 +62,7 @@ JOBS = {
         False,
     ),
     "patch": (PHOTOS, {"augment": mirror, "n_components": 32}, False),
+    "chunks": (TABLE, {"augment": None}, False),
     "series": (SERIES, {"input_type": "series", "n_components": 32}, False),
     "two epochs before the time": (IMAGES, {"augment": None, "max_time": 99.0}, False),
 }
@@ -86,7 +87,10 @@ def fit(name, n_devices):
         learning_rate=1e-4,
         **params,
     )
-    dim.fit(X, groups=GROUPS if has_groups else None)
+    if name == "chunks":
+        dim.partial_fit(X[:90]).partial_fit(X[90:])
+    else:
+        dim.fit(X, groups=GROUPS if has_groups else None)
     return {
         "history": dim.history_,
         "features": dim.transform(X),
@@ -95,10 +99,22 @@ def fit(name, n_devices):
     }
 
 
+def refusal(n_devices, X):
+    """Return what a fit that is refused says."""
+    try:
+        DeepInfomaxTransformer(8, n_devices=n_devices, device="cpu").fit(X)
+    except ValueError as error:
+        return str(error)
+
+
 def main(folder):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # where bfloat16 is emulated
     results = {name: fit(name, "all") for name in JOBS | OTHERS}
+    results["refused"] = [
+        refusal(n_devices="all", X=IMAGES[dist.get_rank() :]),
+        refusal(n_devices=3, X=IMAGES),
+    ]
     path = Path(folder) / f"rank-{dist.get_rank()}"
     path.write_bytes(pickle.dumps(results))
 

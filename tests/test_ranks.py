@@ -331,6 +331,14 @@ def test_ranks_hold_the_same_model(results, name):
         assert own["loss"] == other["loss"]
 
 
+@pytest.mark.slow
+def test_a_group_refuses_what_it_cannot_do(results):
+    for result in results:
+        other_rows, other_size = result["refused"]
+        assert "is not the same in all processes of the group" in other_rows
+        assert "n_devices=3, but this process belongs to a group of 2" in other_size
+
+
 # Processes that `fit` starts
 
 
