@@ -36,9 +36,9 @@ class CountBytes(Callback):
             net.history.record(f"sent_{name}", n_bytes / net.n_steps)
 
 
-def throughput(name, X, n_epochs, **params):
+def throughput(name, X, n_epochs, batch_sizes, **params):
     print(f"\n{name}, {len(X):,} samples, {n_epochs} epochs")
-    for batch_size in (128, 512):
+    for batch_size in batch_sizes:
         for n_devices, n_threads in ((1, 1), (1, 2), (2, 2)):
             torch.set_num_threads(n_threads)
             dim = DeepInfomaxTransformer(
@@ -58,7 +58,8 @@ def throughput(name, X, n_epochs, **params):
             print(
                 f"  batch {batch_size}, {n_devices} processes of "
                 f"{n_threads // n_devices} threads: {rate:7,.0f} samples a second, "
-                f"{seconds - sum(epochs):5.1f} s around the epochs"
+                f"{seconds - sum(epochs):5.1f} s around the epochs",
+                flush=True,
             )
             last = dim.net_.history[-1]
             for what in ("gradients", "features", "statistics"):
@@ -166,13 +167,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="store_true")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=2048)
+    parser.add_argument("--batches", type=int, nargs="+", default=[128, 512])
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     if not args.model:
         rng = np.random.default_rng(0)
-        colour = rng.integers(0, 256, (2048, 32, 32, 3), dtype=np.uint8)
-        throughput("32x32 colour, patch", colour, args.epochs, augment="natural")
-        throughput("32x32 colour, conv", colour, args.epochs, encoder="conv")
+        colour = rng.integers(0, 256, (args.rows, 32, 32, 3), dtype=np.uint8)
+        how = {"n_epochs": args.epochs, "batch_sizes": args.batches}
+        throughput("32x32 colour, patch", colour, **how, augment="natural")
+        throughput("32x32 colour, conv", colour, **how, encoder="conv")
     model()
 
 
