@@ -17,6 +17,11 @@ def auto_epochs(n_rows: int, factor: float = 1.0) -> int:
     return max(1, round(factor * n_epochs))
 
 
+def now() -> float:
+    """Read the clock, in seconds."""
+    return time.monotonic()
+
+
 @dataclass
 class Schedule:
     """Learning rate from the progress of a fit: linear warm-up, then linear to zero.
@@ -42,7 +47,7 @@ class Schedule:
     seconds: float | None = None
     start: float = 0.0
     first_step: int = 0
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = now
 
     @property
     def is_out_of_time(self) -> bool:
