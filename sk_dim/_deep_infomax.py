@@ -21,7 +21,9 @@ from sk_dim._inputs._groups import read_groups
 from sk_dim._inputs._outputs import BatchFunction, Output, is_dask, map_dask
 from sk_dim._inputs._rows import Rows, check_rows, read_array
 from sk_dim._inputs._shards import is_shards
+from sk_dim._training import _launch as launch
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
+from sk_dim._training._group import count_devices
 from sk_dim._training._model import Model
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._preparing import prepare, resume, rows_like
@@ -144,6 +146,11 @@ class DeepInfomaxTransformer(
         ``sklearn.callback.ProgressBar``, are given to `set_callbacks`.
     device : str or torch.device, default="auto"
         Where to compute. "auto" prefers CUDA to MPS to the CPU.
+    n_devices : int or "all", default=1
+        Number of GPUs that train together, or of processes on the CPU: batches are
+        divided among them, and `fit` starts a process for each. In a process group, of
+        ``torchrun`` for one, "all" joins its other processes. See the guide's page on
+        many devices. `transform` computes on one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision of training. "auto" is bfloat16 if the hardware multiplies it.
         `transform` always computes in float32.
@@ -241,6 +248,7 @@ class DeepInfomaxTransformer(
         validation_fraction: float = 0.0,
         callbacks: list | None = None,
         device: str | torch.device = "auto",
+        n_devices: int | str = 1,
         precision: str = "auto",
         warm_start: bool = False,
         random_state: Any = None,
@@ -266,6 +274,7 @@ class DeepInfomaxTransformer(
         self.validation_fraction = validation_fraction
         self.callbacks = callbacks
         self.device = device
+        self.n_devices = n_devices
         self.precision = precision
         self.warm_start = warm_start
         self.random_state = random_state
@@ -355,6 +364,7 @@ class DeepInfomaxTransformer(
             As in `fit`.
         """
         goes_on = hasattr(self, "model_")
+        launch.check_no_launch("partial_fit", self.n_devices, self.device)
         X = read_array(self, X)
         if goes_on and _num_samples(X) == 1:
             self._rows(X)
@@ -605,10 +615,13 @@ class DeepInfomaxTransformer(
         callbacks = copy_callbacks(self.callbacks)
         if self.verbose:
             callbacks.append(EpochReport(n_epochs, max_time))
-        self.model_.train(
+        launch.train(
+            self.model_,
             rows,
             n_epochs,
-            callbacks + tasks,
+            callbacks,
+            tasks=tasks,
+            n_devices=count_devices(self.n_devices, self.device),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             validation_fraction=self.validation_fraction,

@@ -528,20 +528,21 @@ class CosineCritic(Critic):
         return split_scores(scores.unsqueeze(2))
 
 
-class _BoundInBlocks(torch.autograd.Function):
-    """Bound of all pairs of embedded features, some rows of the scores at a time."""
+class BoundInBlocks(torch.autograd.Function):
+    """Bound of all pairs of embedded features, some rows of the scores at a time.
+
+    The rows are those of all samples, or of the share of them that begins at `first`.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        bound: Bound,
-        local: Tensor,
-        global_: Tensor,
+        ctx: Any, bound: Bound, local: Tensor, global_: Tensor, first: int = 0
     ) -> Tensor:
-        ctx.bound = bound
+        ctx.bound, ctx.first = bound, first
         ctx.save_for_backward(local, global_)
-        blocks = _score_rows(local, global_)
-        return torch.stack([_share(bound, local, *block) for block in blocks]).sum()
+        blocks = _score_rows(local, global_, first)
+        values = [share_of_bound(bound, local, *block) for block in blocks]
+        return torch.stack(values).sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -550,24 +551,26 @@ class _BoundInBlocks(torch.autograd.Function):
         flat = local.flatten(0, 1)
         of_flat = torch.zeros_like(flat)
         of_global = torch.empty_like(global_)
-        for first, scores in _score_rows(local, global_):
+        for first, scores in _score_rows(local, global_, ctx.first):
             with torch.enable_grad():
-                value = _share(ctx.bound, local, first, scores.requires_grad_())
+                value = share_of_bound(ctx.bound, local, first, scores.requires_grad_())
             (of_scores,) = torch.autograd.grad(value, [scores], gradients)
-            rows = slice(first, first + len(scores))
+            rows = slice(first - ctx.first, first - ctx.first + len(scores))
             of_flat.addmm_(of_scores.T, global_[rows])
             of_global[rows] = of_scores @ flat
-        return None, of_flat.view_as(local), of_global
+        return None, of_flat.view_as(local), of_global, None
 
 
-def _score_rows(local: Tensor, global_: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield blocks of rows of the scores (n, n l): the first row, and (m, n l)."""
+def _score_rows(
+    local: Tensor, global_: Tensor, first: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield blocks of rows of the scores: the number of the first, and (m, n l)."""
     n_rows = max(1, BLOCK_SCORES // local[..., 0].numel())
-    for first in range(0, len(global_), n_rows):
-        yield first, global_[first : first + n_rows] @ local.flatten(0, 1).T
+    for start in range(0, len(global_), n_rows):
+        yield first + start, global_[start : start + n_rows] @ local.flatten(0, 1).T
 
 
-def _share(bound: Bound, local: Tensor, first: int, scores: Tensor) -> Tensor:
+def share_of_bound(bound: Bound, local: Tensor, first: int, scores: Tensor) -> Tensor:
     """Return what a block of rows adds to the bound, which is a mean over rows."""
     positive, negative = _split_pairs(scores, local.shape[1], first)
     if isinstance(bound, BetweenGroups):
@@ -576,10 +579,7 @@ def _share(bound: Bound, local: Tensor, first: int, scores: Tensor) -> Tensor:
 
 
 def bound_in_blocks(
-    critic: DotCritic,
-    bound: Bound,
-    local: Tensor,
-    global_: Tensor,
+    critic: DotCritic, bound: Bound, local: Tensor, global_: Tensor
 ) -> Tensor:
     """Evaluate ``bound(*critic(local, global_))`` without holding all scores.
 
@@ -611,7 +611,7 @@ def bound_in_blocks(
     """
     local, global_ = critic.embed(local, global_, in_blocks=True)
     with torch.autocast(global_.device.type, enabled=False):
-        return _BoundInBlocks.apply(bound, local, global_)
+        return BoundInBlocks.apply(bound, local, global_)
 
 
 CRITICS: dict[str, Callable[[int, int], nn.Module]] = {

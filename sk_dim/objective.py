@@ -18,12 +18,22 @@ the other, and the global term is between the global features of the two.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from sk_dim.critics import BetweenGroups, CosineCritic, Critic, check_pairs
+from sk_dim import critics
+from sk_dim.bounds import ROW_MEANS, infonce
+from sk_dim.critics import (
+    BetweenGroups,
+    BoundInBlocks,
+    CosineCritic,
+    Critic,
+    DotCritic,
+    check_pairs,
+    share_of_bound,
+)
 from sk_dim.encoders._contract import Features
 from sk_dim.priors import PRIORS, AdversarialPrior
 
@@ -110,6 +120,7 @@ class Objective(nn.Module):
         views: Sequence[Features],
         generator: torch.Generator | None,
         groups: Tensor | None = None,
+        ranks: Any = None,
     ) -> dict[str, Tensor]:
         """Evaluate the terms.
 
@@ -121,6 +132,9 @@ class Objective(nn.Module):
             Draws locations and noise, on the device of the features.
         groups : Tensor of shape (n,) or None, default=None
             Codes of groups, whose samples are no negatives of one another.
+        ranks : Ranks or None, default=None
+            The processes that the batch is divided among: views and groups are those of
+            the rows of this one, terms of all rows.
 
         Returns
         -------
@@ -128,7 +142,12 @@ class Objective(nn.Module):
             In nats, larger is better, under the names of the weights.
         """
         terms: dict[str, Tensor] = {}
-        codes = [view.code for view in views]
+        gather: Callable[[Sequence[Tensor]], list[Tensor]] = list
+        if ranks is not None and groups is not None:
+            groups = ranks.gather([groups])[0]
+        if ranks is not None and not self.is_divisible(groups is not None):
+            gather, ranks = ranks.gather, None
+        codes = gather([view.code for view in views])
         if self.prior is not None:
             matched = [self.prior(code, generator) for code in codes]
             codes = [code for code, _ in matched]
@@ -137,18 +156,29 @@ class Objective(nn.Module):
         partners = codes[::-1]
         if "local" in self.critics:
             local = self._sample_locations([locations(v) for v in views], generator)
-            terms["local"] = self._bound("local", local, partners, groups)
+            local = gather(local)
+            terms["local"] = self._bound("local", local, partners, groups, ranks)
         if "global" in self.critics:
-            wholes = [view.local.flatten(1) for view in views]
             if len(views) == 2:
                 # Both views in one pass through the head, for either direction.
                 critic = cast(CosineCritic, self.critics["global"])
                 both = critic.embed(torch.cat(codes))
                 wholes = list(both.chunk(2))
                 partners = wholes[::-1]
+            else:
+                wholes = gather([view.local.flatten(1) for view in views])
             wholes = [whole.unsqueeze(2) for whole in wholes]
-            terms["global"] = self._bound("global", wholes, partners, groups)
+            terms["global"] = self._bound("global", wholes, partners, groups, ranks)
         return terms
+
+    def is_divisible(self, has_groups: bool) -> bool:
+        """Say whether each of several processes may score its own rows only.
+
+        So it is for critics that compare embedded features, and means over rows.
+        """
+        bounds = (infonce,) if has_groups else ROW_MEANS
+        is_ours = all(type(each) in EMBEDDING for each in self.critics.values())
+        return self.prior is None and self.bound in bounds and is_ours
 
     def loss(self, terms: dict[str, Tensor]) -> Tensor:
         """Negate the weighted sum of the terms: the only minus sign in the package."""
@@ -259,6 +289,7 @@ class Objective(nn.Module):
         local: list[Tensor],
         codes: list[Tensor],
         groups: Tensor | None,
+        ranks: Any,
     ) -> Tensor:
         """Mean bound over the views."""
         critic = self.critics[name]
@@ -267,7 +298,38 @@ class Objective(nn.Module):
         if groups is not None:
             bound = BetweenGroups(bound, groups, _method(critic, "of_negatives"))
         pairs = zip(local, codes, strict=True)
+        if ranks is not None:
+            return _divided(bound, [embed(critic, *pair) for pair in pairs], ranks)
         return _mean([evaluate(bound, *pair) for pair in pairs])
+
+
+# Critics whose scores are products of what they embed of either side.
+EMBEDDING = (DotCritic, CosineCritic)
+
+
+def embed(critic: nn.Module, local: Tensor, global_: Tensor) -> tuple[Tensor, Tensor]:
+    """Embed local (n, l, u) and global features (n, u), whose products are scores."""
+    if isinstance(critic, DotCritic):
+        return critic.embed(local, global_)
+    temperature = cast(CosineCritic, critic).temperature
+    return local.transpose(1, 2), global_ / temperature  # which are embedded already
+
+
+def _divided(
+    bound: Callable[..., Tensor], pairs: list[tuple[Tensor, Tensor]], ranks: Any
+) -> Tensor:
+    """Mean bound over views of embedded features, of which each rank has some rows."""
+    first = ranks.own_rows().start
+    values = []
+    everywhere = ranks.gather_work([local for local, _ in pairs])
+    with torch.autocast(everywhere[0].device.type, enabled=False):
+        for local, (_, own) in zip(everywhere, pairs, strict=True):
+            if len(own) * local[..., 0].numel() > critics.MAX_SCORES:
+                values.append(BoundInBlocks.apply(bound, local, own, first))
+            else:
+                scores = own @ local.flatten(0, 1).T
+                values.append(share_of_bound(bound, local, first, scores))
+    return ranks.add_work(_mean(values))
 
 
 def _method(critic: nn.Module, name: str) -> Callable[..., Tensor]:

@@ -712,9 +712,9 @@ def test_each_batch_has_the_groups_of_its_rows(monkeypatch):
     seen = {True: [], False: []}
     evaluate = InfomaxNet._evaluate_terms
 
-    def spy(self, batch, generator, groups):
-        seen[self.module_.training].append((batch[:, 0], groups))
-        return evaluate(self, batch, generator, groups)
+    def spy(self, batch, *generators_and_groups):
+        seen[self.module_.training].append((batch[:, 0], generators_and_groups[-1]))
+        return evaluate(self, batch, *generators_and_groups)
 
     monkeypatch.setattr(InfomaxNet, "_evaluate_terms", spy)
     dim = quick(batch_size=32, augment=None, validation_fraction=0.2)

@@ -163,18 +163,21 @@ class SliceLoader:
 
     def with_groups(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the batches, each with the codes of the groups of its rows, if any."""
-        edges = np.linspace(0, len(self.source), len(self) + 1).astype(int)
         stream = getattr(self.source, "batches", None)
         if stream is not None:
             # Where the order is to be kept, it is the same at each start.
             generator = self.generator or torch.Generator().manual_seed(0)
-            yield from stream(np.diff(edges).tolist(), generator)
+            yield from stream(np.diff(self._edges()).tolist(), generator)
             return
         groups = self.source.groups
-        for part in self._parts(edges):
+        for part in self._parts():
             yield self.source.take(part), None if groups is None else groups[part]
 
-    def _parts(self, edges: np.ndarray) -> Sequence[Tensor | slice]:
+    def _edges(self) -> np.ndarray:
+        return np.linspace(0, len(self.source), len(self) + 1).astype(int)
+
+    def _parts(self) -> Sequence[Tensor | slice]:
+        edges = self._edges()
         if self.generator is None:
             return [slice(*pair) for pair in pairwise(edges)]
         # In random order within each batch too, which critics count on that pair a

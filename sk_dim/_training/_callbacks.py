@@ -108,6 +108,21 @@ class EpochTasks(Callback):
         return {"model_": self.estimator.model_.copy()}
 
 
+def of_rank(callbacks: list, rank: int) -> list:
+    """Return the callbacks of a rank: all on rank 0, on others those of gradients.
+
+    What is printed or stored is so but once, and gradients are changed alike on all.
+    """
+    if rank == 0:
+        return callbacks
+    kept = []
+    for each in callbacks:
+        callback = each[1] if isinstance(each, tuple) else each
+        if type(callback).on_grad_computed is not Callback.on_grad_computed:
+            kept.append(each)
+    return kept
+
+
 OURS = (EpochReport, StopAtTimeLimit, EpochTasks)
 
 

@@ -31,28 +31,35 @@ def is_second_interrupt() -> bool:
 
 
 @contextmanager
-def recorded() -> Iterator[None]:
+def recorded(*, is_joint: bool = False) -> Iterator[None]:
     """Record each Ctrl-C before it is handled as before.
 
-    Signals reach the main thread alone, and nothing where they are ignored.
+    Signals reach the main thread alone, and nothing where they are ignored. In a joint
+    training of several processes only a second one is handled: the first ends it after
+    a step, the same in all of them.
     """
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(
-        before
-    ):
+    is_handled = callable(before) or is_joint
+    if threading.current_thread() is not threading.main_thread() or not is_handled:
         yield
         return
 
     def record(number: int, frame: FrameType | None) -> None:
         global _is_pressed
         _is_pressed = True
-        before(number, frame)
+        if callable(before) and not (is_joint and not is_second_interrupt()):
+            before(number, frame)
 
     signal.signal(signal.SIGINT, record)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def is_pressed() -> bool:
+    """Say whether Ctrl-C was pressed since it was last forgotten."""
+    return _is_pressed
 
 
 def take_press() -> bool:

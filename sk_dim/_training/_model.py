@@ -17,6 +17,7 @@ from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 from sk_dim._inputs._sources import StreamedRows, stream, to_device
 from sk_dim._training._design import Design, check_augment
+from sk_dim._training._history import records
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._saving import (
     checksum,
@@ -178,7 +179,7 @@ class Model:
         finally:
             net.has_fixed_views = False
         self._check_features(rows)
-        new = net.records(n_before, first_epoch=len(self.history) + 1)
+        new = records(net.history, n_before, first_epoch=len(self.history) + 1)
         self.history = self.history + new
         n_steps = net.n_steps - first_step
         if not keeps_moments:

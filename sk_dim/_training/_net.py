@@ -5,11 +5,10 @@ Only hooks that skorch documents for the purpose are overridden.
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, Self, cast
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -18,7 +17,10 @@ from torch import Tensor
 from sk_dim._devices import exact_float32, reduced_precision, seeded
 from sk_dim._inputs._batches import HoldOut, SliceLoader, Source, n_batches
 from sk_dim._training import _interrupts
-from sk_dim._training._callbacks import OURS, StopAtTimeLimit
+from sk_dim._training._callbacks import OURS, StopAtTimeLimit, of_rank
+from sk_dim._training._history import check_finite
+from sk_dim._training._norms import synchronised
+from sk_dim._training._ranks import Alone, Ranks, check_shares
 from sk_dim._training._schedule import Schedule
 from sk_dim._training._views import draw_views, encode_views
 from sk_dim.encoders._contract import Encoder, Features, trait
@@ -26,19 +28,8 @@ from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3
 
-# Keys of `history_`, each with the name that skorch's history has for it.
-RECORDS = {
-    "loss": "train_loss",
-    "local": "train_local",
-    "global": "train_global",
-    "prior": "train_prior",
-    "valid_loss": "valid_loss",
-    "valid_local": "valid_local",
-    "valid_global": "valid_global",
-    "learning_rate": "learning_rate",
-    "seconds": "seconds",
-    "samples_per_second": "samples_per_second",
-}
+# What a process wishes: the strongest wish of all processes is done.
+GO_ON, STOP, INTERRUPT = range(3)
 
 
 class InfomaxNet(NeuralNet):
@@ -88,6 +79,8 @@ class InfomaxNet(NeuralNet):
         self.has_fixed_views = False
         self.shuffler = torch.Generator().manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.ranks: Alone | Ranks = Alone()
+        self.wish = GO_ON
 
     callbacks_: list[tuple[str, Callback]]
 
@@ -133,7 +126,7 @@ class InfomaxNet(NeuralNet):
     def get_iterator(self, dataset: Source, training: bool = False) -> SliceLoader:
         """Slice whole batches, shuffled for training."""
         shuffler = self.shuffler if training else None
-        return SliceLoader(dataset, self.batch_size, shuffler)
+        return self.ranks.loader(dataset, self.batch_size, shuffler)
 
     # The step
 
@@ -159,13 +152,18 @@ class InfomaxNet(NeuralNet):
         return encode_views(self.module_, views, scale)
 
     def _evaluate_terms(
-        self, batch: Tensor, generator: torch.Generator, groups: Tensor | None
+        self,
+        batch: Tensor,
+        generator: torch.Generator,
+        view_generator: torch.Generator,
+        groups: Tensor | None,
     ) -> dict[str, Any]:
+        ranks = None if self.ranks.size == 1 else self.ranks
         if groups is not None:
             groups = groups.to(self.device)
         with reduced_precision(self.device, self.precision):
-            views = self.make_views(batch, generator)
-            terms = self.criterion_(views, generator, groups)
+            views = self.make_views(batch, view_generator)
+            terms = self.criterion_(views, generator, groups, ranks)
         loss = self.criterion_.loss(terms)
         return {"loss": loss, "y_pred": views, "terms": terms}
 
@@ -174,14 +172,17 @@ class InfomaxNet(NeuralNet):
     ) -> dict[str, Any]:
         """Forward and backward."""
         self._set_training(True)
-        step = self._evaluate_terms(batch, self.generator, groups)
+        generators = self.generator, self.view_generator
+        step = self._evaluate_terms(batch, *generators, groups)
         step["loss"].backward()
+        self.ranks.average(self.optimizer_.param_groups[0]["params"])
         return step
 
     def train_step(
         self, batch: Tensor, groups: Tensor | None = None, **_: Any
     ) -> dict[str, Any]:
         """Step the encoder and the critics, then the adversary on detached codes."""
+        self._agree()
         for group in self.optimizer_.param_groups:
             group["lr"] = self.schedule.rate(self.n_steps)
         self.optimizer_.zero_grad(set_to_none=True)
@@ -195,9 +196,11 @@ class InfomaxNet(NeuralNet):
         self.optimizer_.step()
         if self.criterion_.has_adversary:
             self.adversary_optimizer_.zero_grad(set_to_none=True)
-            codes = torch.cat([view.code for view in step["y_pred"]])
+            own = [view.code.detach() for view in step["y_pred"]]
+            codes = torch.cat(self.ranks.gather(own))
             prior = self.criterion_.prior
             prior.discriminator_loss(codes, self.generator).backward()
+            self.ranks.average(prior.parameters())
             self.adversary_optimizer_.step()
         self.n_steps += 1
         return step
@@ -208,8 +211,9 @@ class InfomaxNet(NeuralNet):
         """Forward on held-out rows, with the same views in every epoch."""
         self._set_training(False)
         generator = torch.Generator(self.device).manual_seed(self.seed)
+        own = self.ranks.own_generator(generator, self.seed)
         with torch.no_grad():
-            return self._evaluate_terms(batch, generator, groups)
+            return self._evaluate_terms(batch, generator, own, groups)
 
     def evaluation_step(self, batch: Tensor, training: bool = False) -> Features:
         """Features of a scaled batch, in float32 and evaluation mode."""
@@ -229,7 +233,22 @@ class InfomaxNet(NeuralNet):
         except KeyboardInterrupt:
             # A callback takes most of the time of some fits: Ctrl-C may come in it.
             self.is_stopped_by_callback = not _interrupts.take_press()
-            raise
+            if self.ranks.size == 1:
+                raise
+            self.wish = STOP if self.is_stopped_by_callback else INTERRUPT
+        if method_name == "on_epoch_end":
+            self._agree()
+
+    def _agree(self) -> None:
+        """End the training on every rank, after the same step, if it is to end on one.
+
+        Alone there is nothing to agree on: whatever ends a training has been raised.
+        """
+        wish = INTERRUPT if _interrupts.is_pressed() else self.wish
+        agreed = self.ranks.agree(wish)
+        if agreed != GO_ON:
+            self.is_stopped_by_callback = agreed == STOP
+            raise KeyboardInterrupt
 
     def run_single_epoch(
         self,
@@ -250,7 +269,7 @@ class InfomaxNet(NeuralNet):
         for batch, groups in iterator.with_groups():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, groups=groups, **fit_params)
-            n_rows += len(batch)
+            n_rows += self.ranks.count(batch)
             terms = step["terms"]
             values.append(torch.stack([step["loss"], *terms.values()]).detach())
             if self.device.type == "cpu" and not bool(step["loss"].isfinite()):
@@ -261,7 +280,7 @@ class InfomaxNet(NeuralNet):
         names = ["loss", *terms]
         # A part of the user may have made a term in the precision of the training.
         table = torch.stack(values).float().cpu().numpy().astype(float)
-        self._check_finite(names, table)
+        check_finite(names, table, len(self.history), self.schedule.peak)
         for name, value in zip(names, table.mean(axis=0), strict=True):
             self.history.record(f"{prefix}_{name}", float(value))
         key = f"{prefix}_loss"
@@ -272,21 +291,6 @@ class InfomaxNet(NeuralNet):
             self.history.record("seconds", seconds)
             self.history.record("samples_per_second", n_rows / seconds)
             self.history.record("learning_rate", self.optimizer_.param_groups[0]["lr"])
-
-    def _check_finite(self, names: Sequence[str], table: np.ndarray) -> None:
-        """Raise a ValueError that names the first term that was not finite."""
-        bad_steps = np.flatnonzero(~np.isfinite(table).all(axis=1))
-        if len(bad_steps) == 0:
-            return
-        row = table[bad_steps[0], 1:]
-        bad = [n for n, v in zip(names[1:], row, strict=True) if not np.isfinite(v)]
-        raise ValueError(
-            f"training diverged in epoch {len(self.history)}: the "
-            f"{' and '.join(bad) or 'loss'} term became non-finite; lower "
-            f"learning_rate (now {self.schedule.peak:g}), or "
-            f"{' or '.join(f'{name}_weight' for name in bad) or 'the weights'}, or "
-            "try bound='infonce'."
-        )
 
     def configure(
         self,
@@ -306,11 +310,16 @@ class InfomaxNet(NeuralNet):
         if validation_fraction > 0:
             self.train_split = HoldOut(validation_fraction, self.seed)
             n_rows = len(self.train_split(source)[0])
+        check_shares(n_rows, batch_size, self.ranks.size)
         self.schedule = Schedule(learning_rate)
         if is_annealed:
             n_steps = n_epochs and n_epochs * n_batches(n_rows, batch_size)
             self.schedule = Schedule(
-                learning_rate, n_steps, seconds, first_step=self.n_steps
+                learning_rate,
+                n_steps,
+                seconds,
+                first_step=self.n_steps,
+                clock=self.ranks.clock,
             )
 
     def train(
@@ -335,22 +344,33 @@ class InfomaxNet(NeuralNet):
         """
         self.is_stopped_by_callback = False
         self.has_fixed_views = has_fixed_views
-        self.callbacks = [*callbacks, StopAtTimeLimit()]
+        self.wish = GO_ON
+        self.callbacks = [*of_rank(callbacks, self.ranks.rank), StopAtTimeLimit()]
         self.initialize_callbacks()
         first_step = self.n_steps
         is_interrupted = False
-        # What prepared it does not count.
-        self.schedule.start = time.monotonic()
-        with _interrupts.recorded():
+        is_joint = self.ranks.size > 1
+        self.view_generator = self.ranks.own_generator(self.generator, self._run_seed)
+        modules = [self.module_]
+        if self.criterion_.is_divisible(rows.groups is not None):
+            modules.append(self.criterion_)  # whose heads see the rank's own rows
+        with (
+            _interrupts.recorded(is_joint=is_joint),
+            synchronised(modules, self.ranks),
+        ):
             _interrupts.take_press()  # one from before is not of this training
             try:
+                self.ranks.agree(GO_ON)
+                # What prepared it does not count.
+                self.schedule.start = self.ranks.clock()
                 self.notify("on_train_begin", X=rows, y=None)
                 self._run_epochs(rows, n_epochs)
             except KeyboardInterrupt:
                 is_interrupted = not self.is_stopped_by_callback
                 if is_interrupted:
                     _interrupts.take_press()
-                    if _interrupts.is_second_interrupt() or self.n_steps == first_step:
+                    is_second = not is_joint and _interrupts.is_second_interrupt()
+                    if is_second or self.n_steps == first_step:
                         raise
         self.notify("on_train_end", X=rows, y=None)
         # Those of the estimator hold the training data, and the estimator itself.
@@ -361,11 +381,15 @@ class InfomaxNet(NeuralNet):
         return is_interrupted
 
     def _run_epochs(self, rows: Source, n_epochs: int | None) -> None:
-        # Parts of the user may draw from torch's global generator (dropout, say), other
-        # numbers each time that the training goes on.
-        seed = self.seed + self.n_steps
-        with seeded(seed, self.device) if self.has_own_parts else nullcontext():
+        # Parts of the user may draw from torch's global generator (dropout, say).
+        draws = self.has_own_parts
+        with seeded(self._run_seed, self.device) if draws else nullcontext():
             self.fit_loop(rows, epochs=sys.maxsize if n_epochs is None else n_epochs)
+
+    @property
+    def _run_seed(self) -> int:
+        """Seed of a training, another one each time that it goes on."""
+        return self.seed + self.n_steps
 
     def _check_weights(self) -> None:
         """Raise a ValueError if the last step made weights that are not finite."""
@@ -388,12 +412,3 @@ class InfomaxNet(NeuralNet):
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
             optimizer.state.clear()
-
-    def records(self, start: int, first_epoch: int) -> list[dict[str, float]]:
-        """One dict for each complete epoch from row `start` of skorch's history on."""
-        complete = [row for row in self.history[start:] if "seconds" in row]
-        return [
-            {"epoch": epoch}
-            | {name: float(row.get(key, np.nan)) for name, key in RECORDS.items()}
-            for epoch, row in enumerate(complete, start=first_epoch)
-        ]

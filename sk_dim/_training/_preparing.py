@@ -19,6 +19,7 @@ from sk_dim._inputs._rows import Rows, check_rows, read_rows
 from sk_dim._inputs._shards import ShardedRows, is_shards
 from sk_dim._training._callbacks import copy_callbacks
 from sk_dim._training._design import Design
+from sk_dim._training._group import count_devices
 from sk_dim._training._model import Model
 from sk_dim._validation import (
     check_integer,
@@ -118,6 +119,7 @@ def check_training(estimator: BaseEstimator) -> None:
         check_real("max_time", estimator.max_time, exclusive=True)
     check_name("precision", estimator.precision, PRECISIONS)
     copy_callbacks(estimator.callbacks)
+    count_devices(estimator.n_devices, estimator.device)
     check_integer("batch_size", estimator.batch_size, 2, " leaves no negatives")
     check_real("learning_rate", estimator.learning_rate, exclusive=True)
     check_real("validation_fraction", estimator.validation_fraction, maximum=1.0)

@@ -4,6 +4,7 @@ This module imports nothing of its own package.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 WARM_UP = 0.1  # share of the training in which the learning rate rises
@@ -14,6 +15,11 @@ def auto_epochs(n_rows: int, factor: float = 1.0) -> int:
     """Epochs for so many rows: ten times the rows get a third of the epochs."""
     n_epochs = min(60.0, AUTO_EPOCHS_AT_1000 * (1000 / n_rows) ** 0.5)
     return max(1, round(factor * n_epochs))
+
+
+def now() -> float:
+    """Read the clock, in seconds."""
+    return time.monotonic()
 
 
 @dataclass
@@ -29,9 +35,11 @@ class Schedule:
     seconds : float, default=None
         Time in all, from `start`; whichever of the two is nearer to its end counts.
     start : float
-        Of the clock `time.monotonic`.
+        Of the clock.
     first_step : int
         Number of the first step; not 0 where an earlier training goes on.
+    clock : callable
+        Returns seconds.
     """
 
     peak: float
@@ -39,11 +47,12 @@ class Schedule:
     seconds: float | None = None
     start: float = 0.0
     first_step: int = 0
+    clock: Callable[[], float] = now
 
     @property
     def is_out_of_time(self) -> bool:
         """Whether it is the time that is over."""
-        spent = time.monotonic() - self.start
+        spent = self.clock() - self.start
         return self.seconds is not None and spent >= self.seconds
 
     def progress(self, step: float) -> float:
@@ -52,7 +61,7 @@ class Schedule:
         if self.n_steps is not None:
             done = (step - self.first_step) / self.n_steps
         if self.seconds is not None:
-            done = max(done, (time.monotonic() - self.start) / self.seconds)
+            done = max(done, (self.clock() - self.start) / self.seconds)
         return min(done, 1.0)
 
     def rate(self, step: int) -> float:
