@@ -152,10 +152,10 @@ class SliceLoader:
         for part in self._parts():
             yield self.source.take(part)
 
-    def with_groups(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield the batches, each with the codes of the groups of its rows, if any."""
+    def with_groups(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield batches from a number on, each with the codes of its groups, if any."""
         groups = self.source.groups
-        for part in self._parts():
+        for part in self._parts()[first:]:
             yield self.source.take(part), None if groups is None else groups[part]
 
     def _parts(self) -> Sequence[Tensor | slice]:

@@ -18,27 +18,14 @@ from torch import Tensor
 from sk_dim._devices import exact_float32, reduced_precision, seeded
 from sk_dim._inputs._batches import HoldOut, SliceLoader, Source, n_batches
 from sk_dim._training import _interrupts
-from sk_dim._training._callbacks import OURS, StopAtTimeLimit
+from sk_dim._training._callbacks import OwnCallback, StopAtTimeLimit
+from sk_dim._training._progress import EpochPart, Position
 from sk_dim._training._schedule import Schedule
 from sk_dim._training._views import draw_views, encode_views
 from sk_dim.encoders._contract import Encoder, Features, trait
 from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3
-
-# Keys of `history_`, each with the name that skorch's history has for it.
-RECORDS = {
-    "loss": "train_loss",
-    "local": "train_local",
-    "global": "train_global",
-    "prior": "train_prior",
-    "valid_loss": "valid_loss",
-    "valid_local": "valid_local",
-    "valid_global": "valid_global",
-    "learning_rate": "learning_rate",
-    "seconds": "seconds",
-    "samples_per_second": "samples_per_second",
-}
 
 
 class InfomaxNet(NeuralNet):
@@ -86,6 +73,7 @@ class InfomaxNet(NeuralNet):
         self.layer_shapes = layer_shapes
         self.is_stopped_by_callback = False
         self.has_fixed_views = False
+        self.part: EpochPart | None = None
         self.shuffler = torch.Generator().manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
@@ -242,19 +230,23 @@ class InfomaxNet(NeuralNet):
         """Run an epoch, with one look at the losses on the device at its end."""
         if iterator is None:
             return
+        part = EpochPart(self.shuffler.get_state(), len(iterator))
         if training:
             self.history.new_batch()  # one an epoch, for callbacks that look for it
-        start = time.monotonic()
-        n_rows = 0
-        values = []
-        for batch, groups in iterator.with_groups():
+            # Of an epoch that goes on after a kill, some steps are done.
+            part = self.part = self.part or part
+            self.shuffler.set_state(part.shuffler)
+        start = time.monotonic() - part.seconds
+        values = part.values
+        for batch, groups in iterator.with_groups(first=len(values)):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, groups=groups, **fit_params)
-            n_rows += len(batch)
+            part.n_rows += len(batch)
             terms = step["terms"]
             values.append(torch.stack([step["loss"], *terms.values()]).detach())
             if self.device.type == "cpu" and not bool(step["loss"].isfinite()):
                 break  # elsewhere a look would wait for the device in every step
+            part.seconds = time.monotonic() - start
             self.notify("on_batch_end", batch=batch, training=training, **step)
             if training and self.schedule.progress(self.n_steps) >= 1:
                 break
@@ -268,9 +260,10 @@ class InfomaxNet(NeuralNet):
         seen = [row[key] for row in self.history if key in row]
         self.history.record(f"{key}_best", seen[-1] <= min(seen))
         if training:
+            self.part = None
             seconds = max(time.monotonic() - start, 1e-9)  # of a coarse clock
             self.history.record("seconds", seconds)
-            self.history.record("samples_per_second", n_rows / seconds)
+            self.history.record("samples_per_second", part.n_rows / seconds)
             self.history.record("learning_rate", self.optimizer_.param_groups[0]["lr"])
 
     def _check_finite(self, names: Sequence[str], table: np.ndarray) -> None:
@@ -298,6 +291,7 @@ class InfomaxNet(NeuralNet):
         learning_rate: float,
         seconds: float | None,
         is_annealed: bool,
+        first_step: int,
     ) -> None:
         """Set what may change from one training of the net to the next."""
         self.batch_size = batch_size
@@ -310,7 +304,7 @@ class InfomaxNet(NeuralNet):
         if is_annealed:
             n_steps = n_epochs and n_epochs * n_batches(n_rows, batch_size)
             self.schedule = Schedule(
-                learning_rate, n_steps, seconds, first_step=self.n_steps
+                learning_rate, n_steps, seconds, first_step=first_step
             )
 
     def train(
@@ -318,11 +312,13 @@ class InfomaxNet(NeuralNet):
         rows: Source,
         n_epochs: int | None,
         callbacks: list,
+        position: Position,
         *,
         has_fixed_views: bool = False,
     ) -> bool:
-        """Train for `n_epochs` or until a callback ends it; whether Ctrl-C did.
+        """Train to `n_epochs` or until a callback ends it; whether Ctrl-C did.
 
+        Epochs that are done at the position count.
         With fixed views the rows are views that were encoded already.
 
         Raises
@@ -335,12 +331,13 @@ class InfomaxNet(NeuralNet):
         """
         self.is_stopped_by_callback = False
         self.has_fixed_views = has_fixed_views
+        self.position, self.part = position, position.part
         self.callbacks = [*callbacks, StopAtTimeLimit()]
         self.initialize_callbacks()
         first_step = self.n_steps
         is_interrupted = False
         # What prepared it does not count.
-        self.schedule.start = time.monotonic()
+        self.schedule.start = time.monotonic() - position.seconds
         with _interrupts.recorded():
             _interrupts.take_press()  # one from before is not of this training
             try:
@@ -354,8 +351,9 @@ class InfomaxNet(NeuralNet):
                         raise
         self.notify("on_train_end", X=rows, y=None)
         # Those of the estimator hold the training data, and the estimator itself.
-        others = [pair for pair in self.callbacks_ if not isinstance(pair[1], OURS)]
-        self.callbacks_ = others
+        self.callbacks_ = [
+            pair for pair in self.callbacks_ if not isinstance(pair[1], OwnCallback)
+        ]
         self.callbacks = []
         self._check_weights()
         return is_interrupted
@@ -364,8 +362,14 @@ class InfomaxNet(NeuralNet):
         # Parts of the user may draw from torch's global generator (dropout, say), other
         # numbers each time that the training goes on.
         seed = self.seed + self.n_steps
+        n_left = sys.maxsize if n_epochs is None else n_epochs - self.n_epochs_done
         with seeded(seed, self.device) if self.has_own_parts else nullcontext():
-            self.fit_loop(rows, epochs=sys.maxsize if n_epochs is None else n_epochs)
+            self.fit_loop(rows, epochs=n_left)
+
+    @property
+    def n_epochs_done(self) -> int:
+        """Epochs of this training in the history, with one that runs."""
+        return len(self.history) - self.position.n_records
 
     def _check_weights(self) -> None:
         """Raise a ValueError if the last step made weights that are not finite."""
@@ -388,12 +392,3 @@ class InfomaxNet(NeuralNet):
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
             optimizer.state.clear()
-
-    def records(self, start: int, first_epoch: int) -> list[dict[str, float]]:
-        """One dict for each complete epoch from row `start` of skorch's history on."""
-        complete = [row for row in self.history[start:] if "seconds" in row]
-        return [
-            {"epoch": epoch}
-            | {name: float(row.get(key, np.nan)) for name, key in RECORDS.items()}
-            for epoch, row in enumerate(complete, start=first_epoch)
-        ]
