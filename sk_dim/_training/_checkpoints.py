@@ -6,7 +6,6 @@ All else is built anew of the parameters and of X, which must be those of the fi
 
 import io
 import os
-import pickle
 import time
 import zlib
 from dataclasses import fields, is_dataclass
@@ -97,7 +96,7 @@ def read(path: Any, *, with_state: bool) -> dict[str, Any] | None:
     try:
         # No code of the file is run.
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except Exception as error:  # whatever such bytes lead torch to
         raise ValueError(
             f"{given} holds what no checkpoint of sk_dim does, and is not loaded; give "
             "another path, or remove the file."
