@@ -77,7 +77,7 @@ def run_fit(path, seconds=None):
     try:
         while True:
             received.append(ours.recv())
-    except EOFError:
+    except (EOFError, OSError):  # also within a message
         process.join()
     return received, time.monotonic() - start
 
