@@ -113,7 +113,7 @@ CASES = {
     "auto": (TABLE, {"max_iter": "auto"}),
     "no seed": (TABLE, {"random_state": np.random.RandomState(0)}),
 }
-WITHIN = {"mlp, held out": False}  # what is not slow
+WITHIN = {"groups held out": False}  # what is not slow
 
 
 @pytest.mark.parametrize(
