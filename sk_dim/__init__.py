@@ -2,6 +2,7 @@
 
 from sk_dim._classifier import DeepInfomaxClassifier
 from sk_dim._deep_infomax import DeepInfomaxTransformer
+from sk_dim._files import save
 from sk_dim._mutual_information import MutualInformationEstimator, mutual_information
 from sk_dim._version import __version__ as __version__
 
@@ -10,4 +11,5 @@ __all__ = [
     "DeepInfomaxTransformer",
     "MutualInformationEstimator",
     "mutual_information",
+    "save",
 ]

@@ -481,7 +481,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             encoder = copy.deepcopy(given)
         else:
             encoder = clone(given)
-            if encoder.random_state is None:
+            # Drawn anew, it would not be that of a checkpoint to go on from.
+            if encoder.random_state is None and self.random_state is not None:
                 encoder.random_state = int(rng.randint(2**31 - 1))
         # The head is on the global features, whatever the one given returns, and how.
         encoder.set_params(output_layer="global").set_output(transform="default")

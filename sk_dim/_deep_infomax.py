@@ -1,6 +1,7 @@
 """DeepInfomaxTransformer: learn features without labels, behind scikit-learn's API."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -21,12 +22,13 @@ from sk_dim._inputs._groups import read_groups
 from sk_dim._inputs._outputs import BatchFunction, Output, is_dask, map_dask
 from sk_dim._inputs._rows import Rows, check_rows, read_array
 from sk_dim._inputs._shards import is_shards
+from sk_dim._training import _checkpoints
 from sk_dim._training import _launch as launch
+from sk_dim._training._attributes import ModelAttributes
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
 from sk_dim._training._group import count_devices
-from sk_dim._training._model import Model
-from sk_dim._training._net import InfomaxNet
 from sk_dim._training._preparing import prepare, resume, rows_like
+from sk_dim._training._progress import Position
 from sk_dim._training._schedule import auto_epochs
 from sk_dim._validation import check_layer, warn
 from sk_dim.arrays import Shards
@@ -37,6 +39,7 @@ N_CANDIDATES = 256
 
 
 class DeepInfomaxTransformer(
+    ModelAttributes,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupportMixin,
@@ -155,7 +158,12 @@ class DeepInfomaxTransformer(
         Precision of training. "auto" is bfloat16 if the hardware multiplies it.
         `transform` always computes in float32.
     warm_start : bool, default=False
-        If True, `fit` continues from the net of the last fit.
+        If True, `fit` continues from the net of the last fit, or from the checkpoint.
+    checkpoint : str or path-like, default=None
+        File that `fit` writes after each epoch, and every 5 minutes within one. After
+        a kill, the same call with ``warm_start=True`` goes on from the file, to the
+        same bits on the same machine unless `max_time` is set. Loading it runs no code.
+        See the guide on long runs.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, batches, views and noise. On CPUs the same integer gives the
         same bits on the same machine with the same number of threads, unless
@@ -251,6 +259,7 @@ class DeepInfomaxTransformer(
         n_devices: int | str = 1,
         precision: str = "auto",
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -277,6 +286,7 @@ class DeepInfomaxTransformer(
         self.n_devices = n_devices
         self.precision = precision
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -314,24 +324,39 @@ class DeepInfomaxTransformer(
         ------
         ValueError or TypeError
             If X or a parameter cannot be used, before the first epoch, or if the
-            training diverges. The estimator is then as it was before the call.
+            training diverges; also if the checkpoint cannot be written, is damaged, or
+            of other data or parameters. The estimator is then as it was before the
+            call, and so is the file.
         """
         goes_on = self.warm_start and hasattr(self, "model_")
+        saved = None
+        if self.checkpoint is not None:
+            saved = _checkpoints.read(self.checkpoint, with_state=self.warm_start)
+        if goes_on and saved is not None:
+            # A training that was cut short is gone on with, else the model in memory.
+            goes_on = saved["training"] is None
+            saved = None if goes_on else saved
         with self._unchanged_if_it_fails(goes_on):
             X, codes = self._with_codes(X, groups)
             rows = self._open(X, codes, goes_on)
+            checkpoint, position = self._open_checkpoint(rows, codes, saved)
             n_epochs = self._n_epochs(len(rows))
             context = self._init_callback_context(max_subtasks=n_epochs)
             context.call_on_fit_task_begin(estimator=self, X=X)
-            self._train(
-                rows,
-                n_epochs,
-                tasks=[EpochTasks(self, context, X)],
-                max_time=self.max_time,
-                is_annealed=True,
-                keeps_moments=self.warm_start,
-                groups=codes,
-            )
+            if saved is None or position is not None:
+                self._train(
+                    rows,
+                    n_epochs,
+                    tasks=[EpochTasks(self, context, X)],
+                    max_time=self.max_time,
+                    is_annealed=True,
+                    keeps_moments=self.warm_start,
+                    groups=codes,
+                    checkpoint=checkpoint,
+                    position=position,
+                )
+            elif checkpoint is not None:  # of a training that was finished
+                checkpoint.restore_callbacks()
             context.call_on_fit_task_end(estimator=self, X=X)
         return self
 
@@ -536,49 +561,6 @@ class DeepInfomaxTransformer(
         self._objective()
         return float(self.model_.candidate_bounds(rows, N_CANDIDATES).mean())
 
-    # What is read off the model
-
-    @property
-    def _fitted(self) -> Model:
-        """The model; its absence is told as scikit-learn does, also to hasattr."""
-        check_is_fitted(self)
-        return self.model_
-
-    @property
-    def net_(self) -> InfomaxNet:
-        """Net that trained encoder and critics."""
-        return self._fitted.net
-
-    @property
-    def encoder_(self) -> torch.nn.Module:
-        """Trained encoder."""
-        return self._fitted.encoder
-
-    @property
-    def history_(self) -> list[dict[str, float]]:
-        """One dict per epoch."""
-        return self._fitted.history
-
-    @property
-    def n_iter_(self) -> int:
-        """Number of complete epochs."""
-        return len(self._fitted.history)
-
-    @property
-    def input_shape_(self) -> tuple[int, ...]:
-        """Shape of a sample, channels first."""
-        return self._fitted.fmt.shape
-
-    @property
-    def device_(self) -> torch.device:
-        """Device of the net."""
-        return self._fitted.device
-
-    @property
-    def precision_(self) -> str:
-        """Precision that training used."""
-        return self._fitted.net.precision
-
     # The way of the rows
 
     def _rows(self, X: ArrayLike, n_min: int = 1) -> Rows:
@@ -593,6 +575,20 @@ class DeepInfomaxTransformer(
         self._forget()
         rows, self.model_ = prepare(self, X, groups)
         return rows
+
+    def _open_checkpoint(
+        self, rows: Rows, groups: np.ndarray | None, saved: dict[str, Any] | None
+    ) -> tuple[_checkpoints.Checkpoint | None, Position | None]:
+        """Make what writes checkpoints, and let the model take up what was saved."""
+        if self.checkpoint is None:
+            return None, None
+        if count_devices(self.n_devices, self.device) > 1:
+            raise ValueError(
+                f"checkpoint={os.fspath(self.checkpoint)!r} is for one device, but "
+                f"n_devices={self.n_devices!r}; give only one of the two."
+            )
+        checkpoint = _checkpoints.Checkpoint(self, self.model_, rows, groups)
+        return checkpoint, None if saved is None else checkpoint.restore(saved)
 
     def _n_epochs(self, n_rows: int) -> int | None:
         if not isinstance(self.max_iter, str):
@@ -611,16 +607,20 @@ class DeepInfomaxTransformer(
         is_annealed: bool,
         keeps_moments: bool,
         groups: np.ndarray | None,
+        checkpoint: _checkpoints.Checkpoint | None = None,
+        position: Position | None = None,
     ) -> None:
         callbacks = copy_callbacks(self.callbacks)
         if self.verbose:
             callbacks.append(EpochReport(n_epochs, max_time))
-        launch.train(
+        # Last, so that what callbacks do at the end of an epoch is in the file.
+        last = [] if checkpoint is None else [checkpoint]
+        is_interrupted = launch.train(
             self.model_,
             rows,
             n_epochs,
             callbacks,
-            tasks=tasks,
+            tasks=[*tasks, *last],
             n_devices=count_devices(self.n_devices, self.device),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -629,7 +629,10 @@ class DeepInfomaxTransformer(
             is_annealed=is_annealed,
             keeps_moments=keeps_moments,
             groups=groups,
+            position=position,
         )
+        if checkpoint is not None and not is_interrupted:
+            checkpoint.finish()
 
     def _with_codes(
         self, X: Any, groups: ArrayLike | None

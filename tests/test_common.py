@@ -26,7 +26,7 @@ def test_no_check_is_skipped():
 
 
 def test_the_constructor_stays_small():
-    assert len(DeepInfomaxTransformer().get_params()) <= 26
+    assert len(DeepInfomaxTransformer().get_params()) <= 28
 
 
 @pytest.mark.parametrize("name", DeepInfomaxTransformer().get_params())

@@ -56,9 +56,17 @@ QUICK = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", ["index", "judge_and_see", "mutual_information", "guide/few_labels"]
+    "page",
+    [
+        "index",
+        "judge_and_see",
+        "mutual_information",
+        "guide/few_labels",
+        "guide/long_runs",
+    ],
 )
-def test_blocks_of_a_page_run_one_after_the_other(page):
+def test_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = (DOCS / f"{page}.md").read_text()
     for long, short in QUICK.items():
         text = text.replace(long, short)

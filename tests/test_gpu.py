@@ -8,12 +8,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 
 from sk_dim import (
     DeepInfomaxClassifier,
     DeepInfomaxTransformer,
     MutualInformationEstimator,
 )
+from sk_dim._training import _checkpoints
 from sk_dim.encoders import ConvEncoder
 
 pytestmark = [
@@ -97,6 +99,27 @@ def test_saving_between_partial_fits_changes_nothing(digits):
     expected = estimator.partial_fit(X).transform(X)
     np.testing.assert_array_equal(loaded.transform(X), expected)
     np.testing.assert_array_equal(copied.transform(X), expected)
+
+
+class Killed(Callback):
+    """Ends a fit within its second epoch."""
+
+    def on_batch_end(self, net, **_):
+        if net.n_steps == 4:
+            raise RuntimeError("killed")
+
+
+def test_a_killed_fit_goes_on(digits, tmp_path, monkeypatch):
+    X = digits[0]
+    params = {"encoder": ConvEncoder, "prior_weight": 0.1, "max_iter": 3}
+    path = tmp_path / "checkpoint"
+    monkeypatch.setattr(_checkpoints, "SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match="killed"):
+        quick(checkpoint=path, callbacks=[Killed()], **params).fit(X)
+    resumed = quick(checkpoint=path, warm_start=True, **params).fit(X)
+    whole = quick(**params).fit(X)
+    for one, other in zip(resumed.history_, whole.history_, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=0.02)
 
 
 @pytest.mark.parametrize("critic", ["dot", "concat"])

@@ -20,6 +20,7 @@ LAYERS = {
     "encoders": 0,
     "datasets": 0,
     "_baselines": 0,
+    "_files": 0,
     "_labels": 0,
     "_validation": 0,
     "_version": 0,

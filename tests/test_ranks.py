@@ -509,3 +509,12 @@ def test_what_is_read_in_blocks_is_refused(is_sharded):
     ):
         dim.fit((lambda: [X]) if is_sharded else chunked)
     assert not hasattr(dim, "model_")
+
+
+def test_a_checkpoint_is_of_one_device(tmp_path):
+    path = tmp_path / "checkpoint"
+    dim = DeepInfomaxTransformer(n_devices=2, checkpoint=path, max_iter=1)
+    with pytest.raises(ValueError, match="is for one device, but n_devices=2"):
+        dim.fit(np.random.default_rng(0).normal(size=(40, 3)))
+    assert not path.exists()
+    assert not hasattr(dim, "model_")

@@ -3,7 +3,8 @@
 This module imports nothing of its own package.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Protocol
 
@@ -161,22 +162,23 @@ class SliceLoader:
         for batch, _ in self.with_groups():
             yield batch
 
-    def with_groups(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield the batches, each with the codes of the groups of its rows, if any."""
+    def with_groups(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield batches from a number on, each with the codes of its groups, if any."""
         stream = getattr(self.source, "batches", None)
         if stream is not None:
             # Where the order is to be kept, it is the same at each start.
             generator = self.generator or torch.Generator().manual_seed(0)
-            yield from stream(np.diff(self._edges()).tolist(), generator)
+            batches = stream(np.diff(self._edges()).tolist(), generator)
+            yield from itertools.islice(batches, first, None)
             return
         groups = self.source.groups
-        for part in self._parts():
+        for part in itertools.islice(self._parts(), first, None):
             yield self.source.take(part), None if groups is None else groups[part]
 
     def _edges(self) -> np.ndarray:
         return np.linspace(0, len(self.source), len(self) + 1).astype(int)
 
-    def _parts(self) -> Sequence[Tensor | slice]:
+    def _parts(self) -> Iterable[Tensor | slice]:
         edges = self._edges()
         if self.generator is None:
             return [slice(*pair) for pair in pairwise(edges)]

@@ -13,7 +13,11 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 
-class EpochReport(Callback):
+class OwnCallback(Callback):
+    """One that is added here: no fit leaves it with the net."""
+
+
+class EpochReport(OwnCallback):
     """Print a line an epoch: terms, throughput, time left.
 
     Parameters
@@ -28,16 +32,11 @@ class EpochReport(Callback):
         self.n_epochs = n_epochs
         self.seconds = seconds
 
-    def on_train_begin(self, net: NeuralNet, *_: Any, **__: Any) -> None:
-        """Start the clock."""
-        self.start_ = time.monotonic()
-        self.first_ = len(net.history)
-
     def on_epoch_end(self, net: NeuralNet, *_: Any, **__: Any) -> None:
         """Print the line of this epoch."""
         row = net.history[-1]
-        done = len(net.history) - self.first_
-        spent = time.monotonic() - self.start_
+        done = net.n_epochs_done
+        spent = time.monotonic() - net.schedule.start
         left = float("inf")
         if self.n_epochs is not None:
             left = spent / done * (self.n_epochs - done)
@@ -61,7 +60,7 @@ class EpochReport(Callback):
         )
 
 
-class StopAtTimeLimit(Callback):
+class StopAtTimeLimit(OwnCallback):
     """End the training after the epoch in which the schedule has run out."""
 
     def on_epoch_end(self, net: NeuralNet, *_: Any, **__: Any) -> None:
@@ -70,7 +69,7 @@ class StopAtTimeLimit(Callback):
             raise KeyboardInterrupt
 
 
-class EpochTasks(Callback):
+class EpochTasks(OwnCallback):
     """Tell scikit-learn's callbacks of the epochs, as subtasks of the fit.
 
     Parameters
@@ -87,6 +86,12 @@ class EpochTasks(Callback):
         self.estimator = estimator
         self.context = context
         self.X = X
+
+    def on_train_begin(self, net: NeuralNet, *_: Any, **__: Any) -> None:
+        """Count the epochs that were done before a kill, without a model of them."""
+        for _epoch in range(net.n_epochs_done):
+            self.on_epoch_begin(net)
+            self.epoch_.call_on_fit_task_end(estimator=self.estimator, X=self.X)
 
     def on_epoch_begin(self, net: NeuralNet, *_: Any, **__: Any) -> None:
         """Open the subtask."""
@@ -121,9 +126,6 @@ def of_rank(callbacks: list, rank: int) -> list:
         if type(callback).on_grad_computed is not Callback.on_grad_computed:
             kept.append(each)
     return kept
-
-
-OURS = (EpochReport, StopAtTimeLimit, EpochTasks)
 
 
 def copy_callbacks(callbacks: Any) -> list:

@@ -50,11 +50,11 @@ def train(
     n_epochs: int | None,
     callbacks: list,
     *,
-    tasks: list[EpochTasks],
+    tasks: list[Any],
     n_devices: int,
     **settings: Any,
-) -> None:
-    """Train a model as `Model.train` does, on several devices.
+) -> bool:
+    """Train a model as `Model.train` does, on several devices; whether Ctrl-C ended it.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def train(
         All rows, the same in each process of a group.
     n_epochs, callbacks, **settings
         Of `Model.train`.
-    tasks : list of EpochTasks
-        Of scikit-learn's callbacks, which stay in this process.
+    tasks : list of EpochTasks and Checkpoint
+        Of the estimator, which stay in this process.
     n_devices : int
         How many processes, as `count_devices` says.
 
@@ -88,18 +88,19 @@ def train(
             "n_devices=1."
         )
     if n_devices > 1 and not is_in_group():
-        if any(getattr(each.estimator, "_skl_callbacks", None) for each in tasks):
+        tasks_of = [each.estimator for each in tasks if isinstance(each, EpochTasks)]
+        if any(getattr(each, "_skl_callbacks", None) for each in tasks_of):
             raise ValueError(
                 f"n_devices={n_devices} trains in other processes, where callbacks "
                 "given to set_callbacks are not told of epochs; use callbacks of "
                 "skorch, verbose=1, or n_devices=1."
             )
         _train_in_new_group(model, rows, n_epochs, callbacks, n_devices, settings)
-        return
+        return False
     if n_devices > 1:
         _join(model, rows)
     try:
-        model.train(rows, n_epochs, callbacks + tasks, **settings)
+        return model.train(rows, n_epochs, callbacks + tasks, **settings)
     finally:
         model.net.ranks = Alone()
 

@@ -17,11 +17,12 @@ from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 from sk_dim._inputs._sources import StreamedRows, stream, to_device
 from sk_dim._training._design import Design, check_augment
-from sk_dim._training._history import records
 from sk_dim._training._net import InfomaxNet
+from sk_dim._training._progress import Position, records
 from sk_dim._training._saving import (
     checksum,
     copy_net,
+    load_generators,
     load_objective,
     pack_progress,
     to_arrays,
@@ -136,7 +137,8 @@ class Model:
         is_annealed: bool,
         keeps_moments: bool,
         groups: np.ndarray | None = None,
-    ) -> None:
+        position: Position | None = None,
+    ) -> bool:
         """Train on, and warn where that was not to its end or next to nothing.
 
         Parameters
@@ -155,13 +157,21 @@ class Model:
             Whether optimisers keep what only a training that goes on needs.
         groups : ndarray of int, of shape (n,), or None, default=None
             Codes of groups, whose samples are no negatives of one another.
+        position : Position or None, default=None
+            From where a training goes on that was killed; None begins one.
+
+        Returns
+        -------
+        bool
+            Whether Ctrl-C ended it.
         """
         net = self.net
+        position = position or Position.begin(net, self.history)
         self.keeps_moments = keeps_moments
         source = self.source(rows, groups)
         is_fixed = trait(self.encoder, "has_fixed_part")
         if is_fixed:
-            source = self._fix_views(source)
+            source = self._fix_views(source, position)
         net.configure(
             source,
             n_epochs,
@@ -170,18 +180,19 @@ class Model:
             learning_rate=learning_rate,
             seconds=max_time,
             is_annealed=is_annealed,
+            first_step=position.n_steps,
         )
-        n_before, first_step = len(net.history), net.n_steps
         try:
             is_interrupted = net.train(
-                source, n_epochs, callbacks, has_fixed_views=is_fixed
+                source, n_epochs, callbacks, position, has_fixed_views=is_fixed
             )
         finally:
-            net.has_fixed_views = False
+            net.has_fixed_views, net.part = False, None
         self._check_features(rows)
-        new = records(net.history, n_before, first_epoch=len(self.history) + 1)
-        self.history = self.history + new
-        n_steps = net.n_steps - first_step
+        rows_of_history = net.history[position.n_records :]
+        new = records(rows_of_history, first_epoch=len(position.history) + 1)
+        self.history = position.history + new
+        n_steps = net.n_steps - position.n_steps
         if not keeps_moments:
             net.forget_moments()
         if is_interrupted:
@@ -197,14 +208,22 @@ class Model:
                 "which teach next to nothing; allow more time, or choose a smaller "
                 "encoder or batch_size."
             )
+        return is_interrupted
 
-    def _fix_views(self, source: Source) -> FixedViews:
+    def _fix_views(self, source: Source, position: Position) -> FixedViews:
         """Encode the views of samples once for the training."""
         net, encoder = self.net, cast(Encoder, self.encoder)
         draw = partial(net.draw_views, generator=net.generator)
+        # They are those that the training began with, also where it goes on.
+        has_begun = net.n_steps > position.n_steps
+        now = Position.begin(net, [])
+        load_generators(net, position.shuffler, position.generator)
         # A view of the user may draw from torch's global generator.
-        with seeded(net.seed + net.n_steps, self.device):
-            return FixedViews(source, draw, encoder.encode_fixed, net.shuffler)
+        with seeded(net.seed + position.n_steps, self.device):
+            fixed = FixedViews(source, draw, encoder.encode_fixed, net.shuffler)
+        if has_begun:
+            load_generators(net, now.shuffler, now.generator)
+        return fixed
 
     def _encode_few(self, rows: Rows) -> Features:
         """Features of the first rows, in evaluation mode."""

@@ -5,7 +5,7 @@ Only hooks that skorch documents for the purpose are overridden.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Self, cast
 
@@ -17,16 +17,19 @@ from torch import Tensor
 from sk_dim._devices import exact_float32, reduced_precision, seeded
 from sk_dim._inputs._batches import HoldOut, SliceLoader, Source, n_batches
 from sk_dim._training import _interrupts
-from sk_dim._training._callbacks import OURS, StopAtTimeLimit, of_rank
-from sk_dim._training._history import check_finite
+from sk_dim._training._callbacks import OwnCallback, StopAtTimeLimit, of_rank
 from sk_dim._training._norms import synchronised
+from sk_dim._training._optimizers import (
+    build_optimizers,
+    forget_moments,
+    main_parameters,
+)
+from sk_dim._training._progress import EpochPart, Position, check_finite, record_means
 from sk_dim._training._ranks import Alone, Ranks, check_shares
 from sk_dim._training._schedule import Schedule
 from sk_dim._training._views import draw_views, encode_views
 from sk_dim.encoders._contract import Encoder, Features, trait
 from sk_dim.objective import Objective
-
-ADVERSARY_LEARNING_RATE = 1e-3
 
 # What a process wishes: the strongest wish of all processes is done.
 GO_ON, STOP, INTERRUPT = range(3)
@@ -77,6 +80,7 @@ class InfomaxNet(NeuralNet):
         self.layer_shapes = layer_shapes
         self.is_stopped_by_callback = False
         self.has_fixed_views = False
+        self.part: EpochPart | None = None
         self.shuffler = torch.Generator().manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.ranks: Alone | Ranks = Alone()
@@ -92,32 +96,15 @@ class InfomaxNet(NeuralNet):
 
     def initialize_optimizer(self, *args: Any, **kwargs: Any) -> Self:
         """Build the optimiser of encoder and critics, and the adversary's own."""
-        adversary = self._adversary_parameters()
-        theirs = {id(parameter) for parameter in adversary}
-        named = [*self.module_.parameters(), *self.criterion_.parameters()]
-        self.optimizer_ = torch.optim.AdamW(
-            [parameter for parameter in named if id(parameter) not in theirs],
-            lr=self.lr,
-            weight_decay=1e-2,
-            fused=self.device.type != "mps",
+        self.optimizer_, *others = build_optimizers(
+            self.module_,
+            self.criterion_,
+            self.lr,
+            is_fused=self.device.type != "mps",
         )
-        if adversary:
-            self.adversary_optimizer_ = torch.optim.Adam(
-                adversary, lr=ADVERSARY_LEARNING_RATE, betas=(0.5, 0.999)
-            )
+        if others:
+            (self.adversary_optimizer_,) = others
         return self
-
-    def _own_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield what the main optimiser trains, for callbacks that clip gradients."""
-        theirs = {id(parameter) for parameter in self._adversary_parameters()}
-        for name, parameter in self.get_all_learnable_params():
-            if id(parameter) not in theirs:
-                yield name, parameter
-
-    def _adversary_parameters(self) -> list[Tensor]:
-        if not self.criterion_.has_adversary:
-            return []
-        return list(self.criterion_.prior.parameters())
 
     def get_dataset(self, X: Source, y: Any = None) -> Source:
         """Rows are a data set as they are."""
@@ -189,7 +176,9 @@ class InfomaxNet(NeuralNet):
         step = self.train_step_single(batch, groups)
         self.notify(
             "on_grad_computed",
-            named_parameters=self._own_parameters(),
+            named_parameters=main_parameters(
+                self.get_all_learnable_params(), self.criterion_
+            ),
             batch=batch,
             training=True,
         )
@@ -261,19 +250,23 @@ class InfomaxNet(NeuralNet):
         """Run an epoch, with one look at the losses on the device at its end."""
         if iterator is None:
             return
+        part = EpochPart(self.shuffler.get_state(), len(iterator))
         if training:
             self.history.new_batch()  # one an epoch, for callbacks that look for it
-        start = time.monotonic()
-        n_rows = 0
-        values = []
-        for batch, groups in iterator.with_groups():
+            # Of an epoch that goes on after a kill, some steps are done.
+            part = self.part = self.part or part
+            self.shuffler.set_state(part.shuffler)
+        start = time.monotonic() - part.seconds
+        values = part.values
+        for batch, groups in iterator.with_groups(first=len(values)):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, groups=groups, **fit_params)
-            n_rows += self.ranks.count(batch)
+            part.n_rows += self.ranks.count(batch)
             terms = step["terms"]
             values.append(torch.stack([step["loss"], *terms.values()]).detach())
             if self.device.type == "cpu" and not bool(step["loss"].isfinite()):
                 break  # elsewhere a look would wait for the device in every step
+            part.seconds = time.monotonic() - start
             self.notify("on_batch_end", batch=batch, training=training, **step)
             if training and self.schedule.progress(self.n_steps) >= 1:
                 break
@@ -281,15 +274,12 @@ class InfomaxNet(NeuralNet):
         # A part of the user may have made a term in the precision of the training.
         table = torch.stack(values).float().cpu().numpy().astype(float)
         check_finite(names, table, len(self.history), self.schedule.peak)
-        for name, value in zip(names, table.mean(axis=0), strict=True):
-            self.history.record(f"{prefix}_{name}", float(value))
-        key = f"{prefix}_loss"
-        seen = [row[key] for row in self.history if key in row]
-        self.history.record(f"{key}_best", seen[-1] <= min(seen))
+        record_means(self.history, prefix, names, table)
         if training:
+            self.part = None
             seconds = max(time.monotonic() - start, 1e-9)  # of a coarse clock
             self.history.record("seconds", seconds)
-            self.history.record("samples_per_second", n_rows / seconds)
+            self.history.record("samples_per_second", part.n_rows / seconds)
             self.history.record("learning_rate", self.optimizer_.param_groups[0]["lr"])
 
     def configure(
@@ -302,6 +292,7 @@ class InfomaxNet(NeuralNet):
         learning_rate: float,
         seconds: float | None,
         is_annealed: bool,
+        first_step: int,
     ) -> None:
         """Set what may change from one training of the net to the next."""
         self.batch_size = batch_size
@@ -318,7 +309,7 @@ class InfomaxNet(NeuralNet):
                 learning_rate,
                 n_steps,
                 seconds,
-                first_step=self.n_steps,
+                first_step=first_step,
                 clock=self.ranks.clock,
             )
 
@@ -327,11 +318,13 @@ class InfomaxNet(NeuralNet):
         rows: Source,
         n_epochs: int | None,
         callbacks: list,
+        position: Position,
         *,
         has_fixed_views: bool = False,
     ) -> bool:
-        """Train for `n_epochs` or until a callback ends it; whether Ctrl-C did.
+        """Train to `n_epochs` or until a callback ends it; whether Ctrl-C did.
 
+        Epochs that are done at the position count.
         With fixed views the rows are views that were encoded already.
 
         Raises
@@ -345,6 +338,7 @@ class InfomaxNet(NeuralNet):
         self.is_stopped_by_callback = False
         self.has_fixed_views = has_fixed_views
         self.wish = GO_ON
+        self.position, self.part = position, position.part
         self.callbacks = [*of_rank(callbacks, self.ranks.rank), StopAtTimeLimit()]
         self.initialize_callbacks()
         first_step = self.n_steps
@@ -362,7 +356,7 @@ class InfomaxNet(NeuralNet):
             try:
                 self.ranks.agree(GO_ON)
                 # What prepared it does not count.
-                self.schedule.start = self.ranks.clock()
+                self.schedule.start = self.ranks.clock() - position.seconds
                 self.notify("on_train_begin", X=rows, y=None)
                 self._run_epochs(rows, n_epochs)
             except KeyboardInterrupt:
@@ -374,8 +368,9 @@ class InfomaxNet(NeuralNet):
                         raise
         self.notify("on_train_end", X=rows, y=None)
         # Those of the estimator hold the training data, and the estimator itself.
-        others = [pair for pair in self.callbacks_ if not isinstance(pair[1], OURS)]
-        self.callbacks_ = others
+        self.callbacks_ = [
+            pair for pair in self.callbacks_ if not isinstance(pair[1], OwnCallback)
+        ]
         self.callbacks = []
         self._check_weights()
         return is_interrupted
@@ -383,8 +378,14 @@ class InfomaxNet(NeuralNet):
     def _run_epochs(self, rows: Source, n_epochs: int | None) -> None:
         # Parts of the user may draw from torch's global generator (dropout, say).
         draws = self.has_own_parts
+        n_left = sys.maxsize if n_epochs is None else n_epochs - self.n_epochs_done
         with seeded(self._run_seed, self.device) if draws else nullcontext():
-            self.fit_loop(rows, epochs=sys.maxsize if n_epochs is None else n_epochs)
+            self.fit_loop(rows, epochs=n_left)
+
+    @property
+    def n_epochs_done(self) -> int:
+        """Epochs of this training in the history, with one that runs."""
+        return len(self.history) - self.position.n_records
 
     @property
     def _run_seed(self) -> int:
@@ -405,10 +406,7 @@ class InfomaxNet(NeuralNet):
         )
 
     def forget_moments(self) -> None:
-        """Free what only a training that goes on needs: three times the weights."""
-        optimizers: list[torch.optim.Optimizer] = [self.optimizer_]
+        """Free what only a training that goes on needs."""
+        forget_moments(self.optimizer_)
         if self.criterion_.has_adversary:
-            optimizers.append(self.adversary_optimizer_)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-            optimizer.state.clear()
+            forget_moments(self.adversary_optimizer_)

@@ -3,6 +3,7 @@
 import copy
 import io
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -37,34 +38,73 @@ def copy_net(net: InfomaxNet, memo: dict[int, Any] | None = None) -> InfomaxNet:
 
 def pack_progress(net: InfomaxNet, *, with_moments: bool) -> bytes:
     """Pack what a training needs to go on, as a file of torch."""
+    buffer = io.BytesIO()
+    torch.save(progress_state(net, with_moments=with_moments), buffer)
+    return buffer.getvalue()
+
+
+def progress_state(net: InfomaxNet, *, with_moments: bool) -> dict[str, Any]:
+    """Return what a training needs to go on, beside the weights."""
     state = {
         "shuffler": net.shuffler.get_state(),
         "generator": net.generator.get_state(),
         "device_type": net.generator.device.type,
         "n_steps": net.n_steps,
-        "history": net.history.to_list(),
+        "history": plain(net.history.to_list()),
     }
     if with_moments:
         state["optimizer"] = net.optimizer_.state_dict()
         if net.criterion_.has_adversary:
             state["adversary"] = net.adversary_optimizer_.state_dict()
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
+    return state
 
 
 def unpack_progress(net: InfomaxNet, progress: bytes) -> None:
     """Let a net take up what `pack_progress` packed."""
-    state = torch.load(io.BytesIO(progress), map_location="cpu", weights_only=True)
+    load_progress(
+        net, torch.load(io.BytesIO(progress), map_location="cpu", weights_only=True)
+    )
+
+
+def plain(value: Any) -> Any:
+    """Copy numbers, strings, tensors, and lists, tuples and dicts of them.
+
+    Values of other kinds are left out of dicts, because a file with them could run code
+    when it is loaded; elsewhere they raise a TypeError.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        copied = {}
+        for name, each in value.items():
+            with suppress(TypeError):
+                copied[plain(name)] = plain(each)
+        return copied
+    if type(value) in (list, tuple):
+        return type(value)(plain(each) for each in value)
+    raise TypeError(f"{type(value).__name__} is not plain")
+
+
+def load_progress(net: InfomaxNet, state: dict[str, Any]) -> None:
+    """Let a net take up a `progress_state`."""
     if "optimizer" in state:
         net.optimizer_.load_state_dict(state["optimizer"])
     if "adversary" in state:
         net.adversary_optimizer_.load_state_dict(state["adversary"])
-    net.shuffler.set_state(state["shuffler"])
-    if net.generator.device.type == state["device_type"]:
-        net.generator.set_state(state["generator"])
+    load_generators(net, state["shuffler"], state["generator"])
     net.n_steps = state["n_steps"]
     net.history.extend(state["history"])
+
+
+def load_generators(net: InfomaxNet, shuffler: Tensor, generator: Tensor) -> None:
+    """Let a net draw on from states, of which that of another device is left out."""
+    net.shuffler.set_state(shuffler)
+    if generator.shape == net.generator.get_state().shape:
+        net.generator.set_state(generator)
 
 
 def load_objective(objective: Objective, state: dict[str, Tensor]) -> None:

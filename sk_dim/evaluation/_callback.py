@@ -110,6 +110,8 @@ class ProbingCallback:
     def _probe(
         self, estimator: Any, context: Any, *, fitted_estimator: Any = None
     ) -> None:
+        if fitted_estimator is None:
+            return  # of an epoch before a kill, whose probe is in the history
         scores = self._score(fitted_estimator, self.X)
         means = {name: float(values.mean()) for name, values in scores.items()}
         self.history_.append({"epoch": context.task_id + 1} | means)
