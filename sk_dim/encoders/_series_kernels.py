@@ -283,18 +283,16 @@ class Proportions(nn.Module):
         means = part_means(count_times(series.shape[2]), self.n_parts, series)
         middle = self.thresholds.shape[2] // 2
         for i, responses in enumerate(self._responses(series)):
-            if torch.compiler.is_exporting():
-                start, scale = (
-                    self.thresholds[i, :, :, None],
-                    self.scales[i, :, :, None],
-                )
-                ramp = ((responses[:, :, None] - start) * scale + 0.5).clamp(0, 1)
-                whole.append(ramp.mean(dim=-1).transpose(1, 2).flatten(1, 2)[..., None])
-                parts.append(ramp[:, :, middle] @ means)
-                continue
-            above = torch.empty_like(responses)
             start = self.thresholds[i] - 0.5 / self.scales[i]
             end = self.thresholds[i] + 0.5 / self.scales[i]
+            if torch.compiler.is_exporting():
+                low, high = start[:, :, None], end[:, :, None]
+                cut = torch.minimum(responses[:, :, None].maximum(low), high)
+                shares = (cut - low) * self.scales[i, :, :, None]
+                whole.append(shares.mean(dim=-1).mT.flatten(1, 2)[:, :, None])
+                parts.append(shares[:, :, middle] @ means)
+                continue
+            above = torch.empty_like(responses)
             for place in range(len(start[0])):
                 # Cut off at the ends of the ramp; what is linear comes after the mean.
                 low, high = start[:, place, None], end[:, place, None]

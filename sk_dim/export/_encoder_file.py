@@ -218,8 +218,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if about["format"] > FORMAT:
         raise ValueError(
             f"path={str(path)!r} was written by sk_dim {about.get('version')} in "
-            f"format {about['format']}, and this is {__version__}, which reads formats up to "
-            f"{FORMAT}; install a later version."
+            f"format {about['format']}, and this is {__version__}, which reads "
+            f"formats up to {FORMAT}; install a later version."
         )
     if about.get("version") != __version__:
         warn(
