@@ -47,6 +47,7 @@ QUICK = {
     "DeepInfomaxTransformer(32, max_iter=2), n_steps=10, random_state=0)",
     "FrozenEstimator(dim), random": "FrozenEstimator(dim), n_steps=10, random",
     "pretrain=False, random": "pretrain=False, n_steps=10, random",
+    "Transformer(64, random": "Transformer(64, max_iter=2, random",
     "Transformer(random": "Transformer(32, max_iter=2, random",
     "Estimator(random": "Estimator(max_iter=1, random",
     "(X, Y, random": "(X, Y, max_iter=1, random",
@@ -56,9 +57,11 @@ QUICK = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", ["index", "judge_and_see", "mutual_information", "guide/few_labels"]
+    "page",
+    ["index", "judge_and_see", "mutual_information", "guide/few_labels", "guide/keep"],
 )
-def test_blocks_of_a_page_run_one_after_the_other(page):
+def test_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = (DOCS / f"{page}.md").read_text()
     for long, short in QUICK.items():
         text = text.replace(long, short)
