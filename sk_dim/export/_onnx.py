@@ -292,6 +292,8 @@ def _join(parts: list) -> Any:
     import onnx
 
     joined = parts[0]
+    if len(parts) > 1:  # names within the file must differ
+        joined = onnx.compose.add_prefix(joined, "step_0_", rename_inputs=False)
     for i, part in enumerate(parts[1:], 1):
         is_last = i == len(parts) - 1
         part.ir_version = joined.ir_version
