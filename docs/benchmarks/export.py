@@ -106,7 +106,7 @@ def main():
     colour = rng.integers(0, 256, (n // 2, 3, 32, 32), dtype=np.uint8)
     digits = rng.random((n, 1, 8, 8), dtype=np.float32)
     rows = rng.random((n, 50), dtype=np.float32)
-    series = rng.normal(size=(n // 4, 1, 150)).cumsum(axis=2).astype(np.float32)
+    series = rng.normal(size=(n // 8, 1, 150)).cumsum(axis=2).astype(np.float32)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measure('"patch", 3x32x32, uint8', colour, args.rounds, folder)
