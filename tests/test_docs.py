@@ -47,6 +47,7 @@ QUICK = {
     "DeepInfomaxTransformer(32, max_iter=2), n_steps=10, random_state=0)",
     "FrozenEstimator(dim), random": "FrozenEstimator(dim), n_steps=10, random",
     "pretrain=False, random": "pretrain=False, n_steps=10, random",
+    "Transformer(64, random": "Transformer(64, max_iter=2, random",
     "Transformer(random": "Transformer(32, max_iter=2, random",
     "Estimator(random": "Estimator(max_iter=1, random",
     "(X, Y, random": "(X, Y, max_iter=1, random",
@@ -62,6 +63,7 @@ QUICK = {
         "judge_and_see",
         "mutual_information",
         "guide/few_labels",
+        "guide/keep",
         "guide/long_runs",
     ],
 )

@@ -35,6 +35,7 @@ LAYERS = {
     "evaluation": 6,
     "_classifier": 7,
     "plotting": 7,
+    "export": 8,
     "__init__": 8,
     "__main__": 9,
 }

@@ -10,7 +10,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, linear, pad
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    linear,
+    pad,
+)
 
 MAX_LOCATIONS = 2**10  # of a map that is averaged by one matrix product
 
@@ -19,12 +24,13 @@ class ColumnConv(nn.Conv2d):
     """Convolution as one product with all windows, where the input is not trained.
 
     On a CPU only, and only without a gradient to the input, which windows that overlap
-    would have to be added up for.
+    would have to be added up for. An exported program holds the convolution itself.
     """
 
     def forward(self, batch: Tensor) -> Tensor:
         """Convolve a batch (n, c, h, w)."""
-        if batch.requires_grad or batch.device.type != "cpu":
+        is_plain = batch.device.type != "cpu" or torch.compiler.is_exporting()
+        if batch.requires_grad or is_plain:
             return super().forward(batch)
         height, width = self.kernel_size
         (dy, dx), (top, left) = self.stride, cast(tuple[int, int], self.padding)
@@ -61,6 +67,21 @@ def grid_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
     # Channels last, and with them the gradient, whose layout the layers below share.
     means = shares.flatten(1).T @ maps.permute(0, 2, 3, 1).flatten(1, 2)
     return means.transpose(1, 2).flatten(1).float()
+
+
+def grid_maxima(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pool maps (n, c, h, w) to their maxima over a grid of parts, (n, c, *size)."""
+    if not torch.compiler.is_exporting():
+        return adaptive_max_pool2d(maps, size)
+    # The same in operations that ONNX has: parts begin and end at rounded fractions.
+    for axis, n_parts in zip((2, 3), size, strict=True):
+        side = maps.shape[axis]
+        edges = [
+            (i * side // n_parts, -(-(i + 1) * side // n_parts)) for i in range(n_parts)
+        ]
+        parts = [maps.narrow(axis, start, end - start) for start, end in edges]
+        maps = torch.cat([part.amax(axis, keepdim=True) for part in parts], axis)
+    return maps
 
 
 def plan_halvings(

@@ -1,5 +1,7 @@
 """Series of unequal length in one tensor: what lies behind the last value is NaN.
 
+An exported program cannot look for it, so it takes series of one length.
+
 This module imports nothing of its own package.
 """
 
@@ -12,6 +14,8 @@ from torch.nn.functional import pad
 
 def count_values(batch: Tensor) -> Tensor:
     """Return how long each series of a batch (n, c, l) is, (n,)."""
+    if _is_traced(batch):
+        return torch.full_like(batch[:, 0, 0], batch.shape[2], dtype=torch.long)
     return (~batch[:, 0].isnan()).sum(dim=1)
 
 
@@ -44,6 +48,8 @@ def map_lengths(
     list of Tensor
         Of n rows, in the order of the batch.
     """
+    if _is_traced(batch):
+        return list(function(batch))
     rows, found = zip(
         *((rows, function(series)) for rows, series in split_lengths(batch)),
         strict=True,
@@ -78,3 +84,8 @@ def view_lengths(
         return (pad(view, (0, batch.shape[2] - view.shape[2]), value=torch.nan),)
 
     return map_lengths(make, batch)[0]
+
+
+def _is_traced(batch: Tensor) -> bool:
+    """Whether torch exports what is done to this batch, not another thread's."""
+    return torch.compiler.is_exporting() and type(batch) is not Tensor

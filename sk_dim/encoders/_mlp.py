@@ -78,7 +78,7 @@ class MLPEncoder(Encoder):
 
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
-        n, k = len(batch), len(self.subsets)
+        n, k = batch.shape[0], len(self.subsets)  # len would fix n in an export
         masked = batch.unsqueeze(1) * self.subsets  # (n, k, d)
         local = self.shared(masked.flatten(0, 1)).view(n, k, -1).transpose(1, 2)
         global_ = self.global_(local.flatten(1))

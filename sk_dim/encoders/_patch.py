@@ -7,10 +7,16 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_max_pool2d, pad
+from torch.nn.functional import pad
 
 from sk_dim.encoders._contract import Augment, Encoder, Features, check_shape
-from sk_dim.encoders._layers import ColumnConv, Residual, grid_means, plan_halvings
+from sk_dim.encoders._layers import (
+    ColumnConv,
+    Residual,
+    grid_maxima,
+    grid_means,
+    plan_halvings,
+)
 from sk_dim.encoders._patch_filters import PatchFilters, stride_of
 
 
@@ -218,7 +224,7 @@ class PatchEncoder(Encoder):
         """Return the largest values of a map in each window."""
         if last.shape[2:] == self.grid:  # as small views have it
             return last
-        return adaptive_max_pool2d(last, self.grid)
+        return grid_maxima(last, self.grid)
 
     def _maps(self, batch: Tensor) -> list[Tensor]:
         """Return the map of patches and those of the stages."""

@@ -3,6 +3,9 @@
 Both look at nine values at a time, at dilations that double up to the length of the
 series, and are pooled over time, so that it does not matter when something happens.
 They need no training and are the strongest features of their cost that are known.
+
+In an exported program, kernels are convolutions, and all rows and thresholds are taken
+at once: it cannot write into memory that it has, and each operation is written out.
 """
 
 import itertools
@@ -11,7 +14,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv1d, pad
 
 SIZE = 9  # values that a kernel looks at
 BLOCK_VALUES = 2**19  # of responses at a time, which a CPU keeps in its cache
@@ -37,6 +40,18 @@ def windows(series: Tensor, dilation: int) -> Tensor:
     step = -(-length // MOST_TIMES)
     starts = range(0, SIZE * dilation, dilation)
     return torch.stack([padded[..., s : s + length : step] for s in starts], dim=-2)
+
+
+def convolve(series: Tensor, weight: Tensor, dilation: int, n_groups: int) -> Tensor:
+    """Return responses (n, k, t) of kernels (k, c, 9) at the times of `windows`."""
+    step = -(-series.shape[-1] // MOST_TIMES)
+    padding = SIZE // 2 * dilation
+    return conv1d(series, weight, None, step, padding, dilation, n_groups)
+
+
+def split_rows(series: Tensor, n_rows: int) -> tuple[Tensor, ...]:
+    """Return blocks of rows; an exported program cannot count them, and takes all."""
+    return (series,) if torch.compiler.is_exporting() else series.split(n_rows)
 
 
 def count_times(length: int) -> int:
@@ -104,18 +119,22 @@ class CompetingKernels(nn.Module):
         n_times = count_times(series.shape[2])
         n_responses = self.kernels[0, ..., 0].numel() * n_times
         n_rows = max(1, BLOCK_VALUES // n_responses)
-        return torch.cat([self._count(part) for part in series.split(n_rows)])
+        return torch.cat([self._count(part) for part in split_rows(series, n_rows)])
 
     def _count(self, series: Tensor) -> Tensor:
         found: list[Tensor] = []
         # Memory that is taken once: to take it anew costs more than the products.
         n_times = count_times(series.shape[2])
-        shape = (len(series), *self.kernels.shape[1:3], n_times)
+        shape = (series.shape[0], *self.kernels.shape[1:3], n_times)
         responses, share = series.new_empty(shape), series.new_empty(shape)
         for dilation, kernels, mixing in zip(
             self.dilations, self.kernels, self.mixing, strict=True
         ):
-            if mixing.shape[1] == 1:
+            if torch.compiler.is_exporting():
+                weight = kernels.flatten(0, 1)[:, None]
+                all_of_them = convolve(mixing @ series, weight, dilation, shape[1])
+                responses = all_of_them.unflatten(1, shape[1:3])
+            elif mixing.shape[1] == 1:
                 seen, out = windows(series[:, 0], dilation), responses.flatten(1, 2)
                 torch.matmul(kernels.flatten(0, 1), seen, out=out)
             else:
@@ -255,7 +274,7 @@ class Proportions(nn.Module):
             For the middle one of the thresholds of each kernel at each dilation.
         """
         n_rows = max(1, BLOCK_VALUES // (84 * count_times(series.shape[2])))
-        blocks = [self._measure(block) for block in series.split(n_rows)]
+        blocks = [self._measure(block) for block in split_rows(series, n_rows)]
         whole, parts = zip(*blocks, strict=True)
         return torch.cat(whole), torch.cat(parts)
 
@@ -264,9 +283,16 @@ class Proportions(nn.Module):
         means = part_means(count_times(series.shape[2]), self.n_parts, series)
         middle = self.thresholds.shape[2] // 2
         for i, responses in enumerate(self._responses(series)):
-            above = torch.empty_like(responses)
             start = self.thresholds[i] - 0.5 / self.scales[i]
             end = self.thresholds[i] + 0.5 / self.scales[i]
+            if torch.compiler.is_exporting():
+                low, high = start[:, :, None], end[:, :, None]
+                cut = torch.minimum(responses[:, :, None].maximum(low), high)
+                shares = (cut - low) * self.scales[i, :, :, None]
+                whole.append(shares.mean(dim=-1).mT.flatten(1, 2)[:, :, None])
+                parts.append(shares[:, :, middle] @ means)
+                continue
+            above = torch.empty_like(responses)
             for place in range(len(start[0])):
                 # Cut off at the ends of the ramp; what is linear comes after the mean.
                 low, high = start[:, place, None], end[:, place, None]
@@ -281,7 +307,10 @@ class Proportions(nn.Module):
         """Yield the responses (n, 84, l) at each dilation."""
         for dilation, mixing in zip(self.dilations, self.mixing, strict=True):
             weights = mixing[:, :, None] * self.kernels[:, None]  # (84, c, 9)
-            yield weights.flatten(1) @ windows(series, dilation).flatten(1, 2)
+            if torch.compiler.is_exporting():
+                yield convolve(series, weights, dilation, 1)
+            else:
+                yield weights.flatten(1) @ windows(series, dilation).flatten(1, 2)
 
 
 def part_means(length: int, n_parts: int, like: Tensor) -> Tensor:

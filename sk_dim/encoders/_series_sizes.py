@@ -93,7 +93,7 @@ class SeriesSizes(nn.Module):
     def forward(self, series: Tensor) -> Tensor:
         """Map scaled series (n, c, l) to (n, n_features), from 0 to 1."""
         if not self.is_divided:
-            return series.new_zeros(len(series), self.n_features)
+            return series.new_zeros(series.shape[0], self.n_features)
         start, end = self.knots[:, :-1], self.knots[:, 1:]
         above = _measure(series)[:, :, None] - start
         steps = torch.where(end > start, above / (end - start), (above > 0).float())

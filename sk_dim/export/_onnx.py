@@ -1,0 +1,303 @@
+"""Fitted estimators, and pipelines with one of them, as ONNX files."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sk_dim._classifier import DeepInfomaxClassifier
+from sk_dim._deep_infomax import DeepInfomaxTransformer
+from sk_dim._inputs._formats import InputFormat
+from sk_dim._version import __version__
+from sk_dim.encoders import SeriesEncoder
+from sk_dim.export._files import check_path, require, write
+from sk_dim.export._torch import check_exportable, to_torch, unwrap
+
+OWN = (DeepInfomaxTransformer, DeepInfomaxClassifier)
+OPSET = 20  # of ONNX, which parts of one file share
+INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64")
+DTYPES = (*INTEGERS, "float16", "float32", "float64")
+UNEQUAL = (
+    "fit saw series of unequal length, or X holds them, and a file of ONNX takes one "
+    "length; pass X of that length, and write a file for each length that you need, or "
+    "use to_torch."
+)
+EXPORTER_LOG = "torch.onnx._internal.exporter._registration"  # of packages not there
+
+
+def to_onnx(
+    estimator: Any, path: str | os.PathLike, X: ArrayLike | None = None
+) -> None:
+    """Write a fitted estimator, or a pipeline with one, as a file that ONNX runs.
+
+    ONNX runs without Python, PyTorch or this package, on many devices. Raw rows go
+    in: scaling is a part of the file.
+
+    Parameters
+    ----------
+    estimator : DeepInfomaxTransformer, DeepInfomaxClassifier or Pipeline
+        Fitted. A pipeline may have any steps that skl2onnx knows before and after the
+        one of this package, as ``make_pipeline(dim, LogisticRegression())`` has.
+    path : str or path-like
+        File to write, usually named ``*.onnx``. It is replaced if it is there.
+    X : array-like of shape (n, ...), default=None
+        Rows as the file will get them, of which only dtype and shape are looked at:
+        ``X[:1]`` of the training data will do. Flattened samples make a file of
+        flattened samples, and series another length. None means float32, and samples of
+        the shape that `fit` saw.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ImportError
+        If the packages of ``pip install 'sk_dim[export]'`` are missing.
+    TypeError
+        If the estimator, the dtype of X or that of the classes cannot be exported.
+    ValueError
+        If X is not like what `fit` saw, or its series have unequal lengths or gaps.
+    OSError
+        If the path cannot be written.
+
+    See Also
+    --------
+    to_torch : A module of torch, for series of unequal length too.
+
+    Notes
+    -----
+    The input is named "X". A transformer has the output "features" (n, n_features_out),
+    a classifier "label" (n,) and "probabilities" (n, n_classes), a pipeline the outputs
+    that skl2onnx gives its last step. The number of rows n is free.
+
+    Outputs equal those of the estimator within 1e-5 of their spread. For the encoder
+    "series" it is about 1e-4, by which `transform` itself is away from float64, and a
+    few rows may differ more: where two kernels fit alike to the last digit, either may
+    win.
+
+    The file does not check values: NaN in gives NaN out. All rows are encoded at once,
+    so large batches take much memory; cut them into some hundred rows.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_dim import DeepInfomaxTransformer
+    >>> from sk_dim.export import to_onnx
+    >>> X = load_digits().images  # (1797, 8, 8)
+    >>> dim = DeepInfomaxTransformer(max_iter=1).fit(X)
+    >>> to_onnx(dim, "digits.onnx", X[:1])  # doctest: +SKIP
+    >>> import onnxruntime  # doctest: +SKIP
+    >>> session = onnxruntime.InferenceSession("digits.onnx")  # doctest: +SKIP
+    >>> session.run(["features"], {"X": X[:5]})[0].shape  # doctest: +SKIP
+    (5, 1024)
+    """
+    before, own, after = _cut(estimator)
+    check_exportable(own, ", or a pipeline with one of them")
+    check_is_fitted(own)
+    file = check_path(path)
+    for package in ("onnx", "onnxscript", *(["skl2onnx"] if before or after else [])):
+        require(package, "to_onnx")
+    parts = []
+    if before:
+        first, X = _convert_before(before, X)
+        parts.append(first)
+    parts.append(_convert(own, _example(own, X)))
+    if after:
+        parts.append(_convert_after(after, own))
+    whole = _join(parts)
+    whole.producer_name, whole.producer_version = "sk_dim", __version__
+    write(file, whole.SerializeToString())
+
+
+def _cut(estimator: Any) -> tuple[list, Any, list]:
+    """Return the steps before the one of this package, that one, and those after."""
+    if not isinstance(estimator, Pipeline):
+        return [], unwrap(estimator), []
+    steps = [
+        unwrap(step)
+        for _, step in estimator.steps
+        if step is not None and not (isinstance(step, str) and step == "passthrough")
+    ]
+    places = [i for i, step in enumerate(steps) if isinstance(step, OWN)]
+    if len(places) != 1:
+        names = ", ".join(type(step).__name__ for step in steps)
+        raise TypeError(
+            f"the pipeline has the steps {names}; to_onnx takes those of which one is "
+            "a DeepInfomaxTransformer or DeepInfomaxClassifier, not within another."
+        )
+    return steps[: places[0]], steps[places[0]], steps[places[0] + 1 :]
+
+
+# Rows
+
+
+def _example(own: Any, X: ArrayLike | None) -> torch.Tensor:
+    """Return two rows of zeros, of the dtype and shape of X."""
+    transformer = own.encoder_ if isinstance(own, DeepInfomaxClassifier) else own
+    model = transformer.model_
+    fmt: InputFormat = model.fmt
+    is_unequal = isinstance(model.encoder, SeriesEncoder) and bool(
+        model.encoder.typical_length > 0
+    )
+    if X is None and is_unequal:
+        raise ValueError(UNEQUAL)
+    if X is None:
+        return torch.zeros(2, *fmt.layout)
+    if isinstance(X, list) and len({np.shape(row) for row in X}) > 1:
+        raise ValueError(UNEQUAL)
+    array = np.asarray(X)
+    fmt.check((2, *array.shape[1:]))
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(
+            "X has NaN, which ONNX neither fills in nor leaves out; pass series of one "
+            "length without gaps, or use transform, which does both."
+        )
+    if array.dtype.name not in DTYPES:
+        raise TypeError(
+            f"X is {array.dtype}, which files of ONNX are not made for; pass it as one "
+            f"of {', '.join(DTYPES)}."
+        )
+    return torch.from_numpy(np.zeros((2, *array.shape[1:]), array.dtype))
+
+
+# Models of ONNX
+
+
+def _convert(own: Any, example: torch.Tensor) -> Any:
+    """Return a model of one estimator of this package."""
+    if isinstance(own, DeepInfomaxClassifier):
+        classes = _classes(own.classes_)
+        model = _trace(to_torch(own), example, "probabilities")
+        _add_label(model, classes)
+        return model
+    return _trace(to_torch(own), example, "features")
+
+
+def _trace(module: nn.Module, example: torch.Tensor, output: str) -> Any:
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["X"],
+            output_names=[output],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:  # which no call like this one returns
+        raise RuntimeError("torch.onnx.export returned nothing.")
+    model = program.model_proto
+    # Where each node comes from: paths on this machine, and half of a small file.
+    for item in (*model.graph.node, *model.graph.value_info):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    for item in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del item.metadata_props[:]
+    del model.graph.metadata_props[:]
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence exporters, which tell of what users cannot change."""
+    logger = logging.getLogger(EXPORTER_LOG)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _classes(classes: np.ndarray) -> Any:
+    """Return the classes as a tensor of ONNX."""
+    import onnx
+
+    if classes.dtype.kind in "iu":
+        return onnx.numpy_helper.from_array(classes.astype(np.int64), "classes")
+    if classes.dtype.kind in "bf":
+        return onnx.numpy_helper.from_array(classes, "classes")
+    if all(isinstance(each, str) for each in classes.tolist()):
+        texts = [each.encode() for each in classes.tolist()]
+        return onnx.helper.make_tensor(
+            "classes", onnx.TensorProto.STRING, [len(texts)], texts
+        )
+    raise TypeError(
+        f"the classes are {type(classes.tolist()[0]).__name__} objects, which ONNX "
+        "does not have; fit with integers or strings as labels."
+    )
+
+
+def _add_label(model: Any, classes: Any) -> None:
+    """Let a model name the most probable class, before the probabilities."""
+    from onnx import helper
+
+    graph = model.graph
+    graph.initializer.append(classes)
+    graph.node.extend(
+        [
+            helper.make_node("ArgMax", ["probabilities"], ["best"], axis=1, keepdims=0),
+            helper.make_node("Gather", ["classes", "best"], ["label"]),
+        ]
+    )
+    label = helper.make_tensor_value_info("label", classes.data_type, ["batch"])
+    probabilities = graph.output.pop()
+    graph.output.extend([label, probabilities])
+
+
+def _convert_before(steps: list, X: Any) -> tuple[Any, np.ndarray]:
+    """Return a model of the steps before, and rows as they come out of it."""
+    import onnx
+    from skl2onnx import to_onnx as convert
+
+    if X is None:
+        raise ValueError(
+            "X=None does not tell what goes into the first step of the pipeline; pass "
+            "the first rows of its training data."
+        )
+    with _quiet():
+        pipeline = make_pipeline(*steps)
+        model = convert(pipeline, X[:1], target_opset=OPSET)
+        out = pipeline.transform(X[:1])
+    kind = model.graph.output[0].type.tensor_type.elem_type
+    return model, np.asarray(out, onnx.helper.tensor_dtype_to_np_dtype(kind))
+
+
+def _convert_after(steps: list, own: DeepInfomaxTransformer) -> Any:
+    """Return a model of the steps after."""
+    from skl2onnx import to_onnx as convert
+
+    last = steps[-1]
+    # Probabilities as an array, not as a dict for each row.
+    options = {id(last): {"zipmap": False}} if is_classifier(last) else None
+    Z = np.zeros((1, own._n_features_out), np.float32)
+    with _quiet():
+        return convert(make_pipeline(*steps), Z, options=options, target_opset=OPSET)
+
+
+def _join(parts: list) -> Any:
+    """Return one model of models that follow one another."""
+    import onnx
+
+    joined = parts[0]
+    if len(parts) > 1:  # names within the file must differ
+        joined = onnx.compose.add_prefix(joined, "step_0_", rename_inputs=False)
+    for i, part in enumerate(parts[1:], 1):
+        is_last = i == len(parts) - 1
+        part.ir_version = joined.ir_version
+        named = onnx.compose.add_prefix(part, f"step_{i}_", rename_outputs=not is_last)
+        pairs = [(joined.graph.output[0].name, named.graph.input[0].name)]
+        joined = onnx.compose.merge_models(joined, named, io_map=pairs)
+    return joined
