@@ -159,7 +159,7 @@ def test_concat_negatives_of_sorted_data_are_of_all_classes():
     own_class = []
 
     class Labels:
-        device = torch.device("cpu")
+        device, groups = torch.device("cpu"), None
 
         def __len__(self):
             return len(classes)
