@@ -155,6 +155,7 @@ def test_a_fit_may_be_killed_again_and_again(tmp_path, monkeypatch):
     assert_same_bits(whole, make(path, warm_start=True).fit(TABLE), TABLE)
 
 
+@pytest.mark.slow
 def test_a_fit_that_went_on_in_memory_goes_on_too(tmp_path):
     """The scaling is that of the first fit, whatever rows the second gets."""
     path = tmp_path / "checkpoint"
@@ -293,6 +294,7 @@ class Tasks:
         pass
 
 
+@pytest.mark.slow
 def test_callbacks_of_scikit_learn_go_on(tmp_path):
     path = tmp_path / "checkpoint"
     y = np.arange(60) % 2

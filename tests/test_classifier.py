@@ -59,6 +59,7 @@ def test_all_checks_of_scikit_learn_pass_but_the_one_that_takes_minus_one_for_a_
     assert len(status) > 45
 
 
+@pytest.mark.slow
 def test_few_labels_go_further_than_with_pixels(learnt, digits):
     images, y = digits
     given = np.where(np.arange(len(y)) < 20, y, -1)

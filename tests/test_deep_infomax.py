@@ -354,6 +354,7 @@ def test_local_scores_are_one_for_each_location(fitted, digits):
     assert scores.shape == (10, locations)
 
 
+@pytest.mark.slow
 def test_score_is_a_bound_in_nats_that_rises_with_training(digits):
     X = digits[0]
     scores = [quick(max_iter=n).fit(X).score(X) for n in (1, 12)]
@@ -366,6 +367,7 @@ def test_score_does_not_depend_on_the_order_of_rows_much(fitted, digits):
     assert fitted.score(X[order]) == pytest.approx(fitted.score(X), abs=0.05)
 
 
+@pytest.mark.slow
 def test_score_works_for_any_bound_and_critic(digits):
     X = digits[0][:30]
     for params in [
@@ -477,6 +479,7 @@ def test_warm_start_goes_on(digits):
         estimator.set_params(n_components=3).fit(X)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_in_another_precision(digits):
     X = digits[0][:100]
     estimator = quick(warm_start=True, precision="float32").fit(X)

@@ -146,6 +146,7 @@ def test_an_estimator_without_history_is_judged_too(digits):
     assert "cannot be judged" in diagnose(dim, digits[0]).verdict
 
 
+@pytest.mark.slow
 def test_callbacks_are_left_alone(digits):
     X, y = digits
     probing = ProbingCallback(X, y, every=1)
@@ -188,6 +189,7 @@ class WithFrames(DeepInfomaxTransformer):
         return FrameOfAnotherLibrary(super().transform(X))
 
 
+@pytest.mark.slow
 def test_what_transform_returns_need_not_be_an_array(digits, working):
     X = digits[0]
     found = WithFrames(32, max_iter=6, random_state=0).fit(X)

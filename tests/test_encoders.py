@@ -172,6 +172,7 @@ def test_a_series_and_its_mirror_image_get_equal_features_where_views_are_flippe
     torch.testing.assert_close(features.conv, mirrored.conv.flip(-1))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's
 @pytest.mark.parametrize(
     ("encoder", "shape"), [(PatchEncoder, (1, 16, 16)), (ConvEncoder, (1, 8, 8))]

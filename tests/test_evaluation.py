@@ -36,7 +36,9 @@ X, y = make_classification(
 # Probes
 
 
-@pytest.mark.parametrize("kind", ["linear", "svm", "knn", "mlp"])
+@pytest.mark.parametrize(
+    "kind", ["linear", "svm", "knn", pytest.param("mlp", marks=pytest.mark.slow)]
+)
 def test_every_probe_takes_every_target(kind):
     classes = linear_probe(None, X, y, kind=kind, cv=2)["features"]
     assert classes.shape == (2,)
@@ -404,6 +406,7 @@ def exact_labels_to_reach(budgets, scores, score):
 percents = st.integers(0, 12)  # few values, so that there are many plateaus
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(1, 1000), percents), min_size=1, max_size=8,
              unique_by=lambda pair: pair[0]),

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sk_dim import __main__ as main_job
 from sk_dim._baselines import PatchKMeans, probe
@@ -11,6 +12,7 @@ from sk_dim._baselines import PatchKMeans, probe
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_main_job_prints_the_table_and_saves_the_curves(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(main_job, "N_LABELS", (2, 5))

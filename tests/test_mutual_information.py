@@ -220,6 +220,7 @@ def test_clones_pickles_and_names_of_attributes():
     assert found.n_features_in_ == 1
 
 
+@pytest.mark.slow
 def test_a_frame_of_mixed_columns():
     rng = np.random.default_rng(0)
     kind = rng.choice(["a", "b"], size=400)
@@ -384,6 +385,7 @@ def test_what_counting_sees_and_critics_do_not_is_said():
 # Rows in order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", FIRST_BOUND)
 def test_sorted_rows_tell_as_much_as_shuffled_ones(bound, monkeypatch):
     # Groups of at most 100 candidates, as above 2,048 rows of a part.

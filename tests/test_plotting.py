@@ -222,12 +222,12 @@ def test_displays_take_features_in_frames(fitted, output):
     ("shape", "input_type", "axis"),
     [
         ((8, 6), "image", None),
-        ((4, 5, 3), "image", 2),
-        ((4, 4, 1), "image", 2),
+        pytest.param((4, 5, 3), "image", 2, marks=pytest.mark.slow),
+        pytest.param((4, 4, 1), "image", 2, marks=pytest.mark.slow),
         ((3, 4, 5), "image", 0),
-        ((2, 20), "series", 0),
+        pytest.param((2, 20), "series", 0, marks=pytest.mark.slow),
         ((20, 2), "series", 1),
-        ((20,), "series", None),
+        pytest.param((20,), "series", None, marks=pytest.mark.slow),
     ],
     ids=str,
 )
