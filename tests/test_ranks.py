@@ -342,8 +342,8 @@ def test_a_group_refuses_what_it_cannot_do(results):
 # Processes that `fit` starts
 
 
-def processes():
-    """Command lines of the processes that fits have started."""
+def processes(folder):
+    """Command lines of the processes that fits with files in this folder started."""
     paths = Path("/proc").glob("[0-9]*/cmdline")
     lines = []
     for path in paths:
@@ -351,7 +351,8 @@ def processes():
             lines.append(path.read_text())
         except OSError:
             continue
-    return [line for line in lines if "sk_dim._training._worker" in line]
+    ours = [line for line in lines if "sk_dim._training._worker" in line]
+    return [line for line in ours if str(folder) in line]
 
 
 @pytest.fixture
@@ -364,7 +365,7 @@ def nothing_left(tmp_path, monkeypatch):
     yield
     assert handlers == [signal.getsignal(each) for each in (2, 15)]
     assert not list(tmp_path.iterdir())
-    assert not processes()
+    assert not processes(tmp_path)
     assert environment.items() <= dict(os.environ).items()
     assert len(os.environ) == len(environment) + 1
 
@@ -472,9 +473,9 @@ print("steps", dim.net_.n_steps, dim.transform(X).shape)
     if ending == signal.SIGINT:
         assert "(150, 8)" in out
         assert "Ctrl-C ended the training" in err
-    while processes() and time.monotonic() < deadline:
+    while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not processes()
+    assert not processes(folder)
 
 
 @pytest.mark.gpu
