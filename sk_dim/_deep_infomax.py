@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_dim._inputs._groups import read_groups
@@ -232,6 +233,9 @@ class DeepInfomaxTransformer(
     >>> dim.features(X[:5])["local"].shape
     (5, 64, 4, 4)
     """
+
+    # Where features go is said at each call, not routed.
+    __metadata_request__transform: ClassVar = {"out": UNUSED}
 
     def __init__(
         self,
