@@ -7,8 +7,8 @@ becomes one by :class:`DatasetArray`. Nothing is read as a whole.
 This module imports nothing of its own package.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Sized
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -175,11 +175,12 @@ class DatasetArray:
                 "by number; pass a function that returns its batches, such as "
                 "lambda: (batch for batch, label in DataLoader(dataset, 256))."
             )
-        if len(dataset) == 0:  # type: ignore[arg-type]
+        n_items = len(cast(Sized, dataset))
+        if n_items == 0:
             raise ValueError("X is a data set without items; pass at least 2.")
         first = self._sample(0)
         self.dtype = first.dtype
-        self.shape = (len(dataset), *first.shape)  # type: ignore[arg-type]
+        self.shape = (n_items, *first.shape)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -20,7 +20,7 @@ def synchronised(modules: Iterable[nn.Module], ranks: Alone | Ranks) -> Iterator
     if not isinstance(ranks, Ranks):
         norms = []
     for norm in norms:
-        norm.forward = partial(_forward, norm, ranks)  # type: ignore
+        norm.forward = partial(_forward, norm, ranks)  # type: ignore[arg-type, method-assign]
     try:
         yield
     finally:

@@ -195,7 +195,7 @@ class _SharedLoader(SliceLoader):
         super().__init__(*args)
         self.ranks = ranks
 
-    def _parts(self) -> Iterable[Tensor | slice]:  # type: ignore[override]
+    def _parts(self) -> Iterable[Tensor | slice]:
         for part in super()._parts():
             if isinstance(part, slice):
                 self.ranks.n_rows = part.stop - part.start
