@@ -110,12 +110,10 @@ def difference(found, expected):
 def check_series(rows):
     """Check differences that the encoder of series makes.
 
-    Shares of time are differences of nearly equal numbers in `transform`, which is up
-    to 1e-4 away from float64. Kernels compete, and where two are alike to the last
-    digit, either may win.
+    Its kernels compete: where two are alike to the last digit, either may win.
     """
-    assert np.median(rows) < 2e-4
-    assert rows.max() < 1e-2
+    assert np.quantile(rows, 0.9) < 1e-5
+    assert rows.max() < 1e-3
 
 
 # Torch
