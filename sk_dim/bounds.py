@@ -341,3 +341,56 @@ BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 # Means of what each row of the scores gives alone, so they can be taken block by block
 # where all rows have as many negatives; infonce where they have not, too.
 ROW_MEANS = (infonce, jsd, nwj)
+
+
+class BetweenGroups:
+    """A bound for which pairs of samples of one group are no negatives.
+
+    A row that has none left is left out. A batch that is all of one group counts as 0,
+    with gradients of 0.
+
+    Parameters
+    ----------
+    bound : callable
+        ``bound(positive, negative) -> Tensor of shape ()``, which gets the scores with
+        those of pairs within a group masked.
+    groups : Tensor of shape (n,)
+        Codes of the groups of the samples.
+    of_negatives : callable
+        That of the critic, see :meth:`sk_dim.critics.Critic.of_negatives`.
+    """
+
+    def __init__(
+        self,
+        bound: Callable[[Tensor, Tensor], Tensor],
+        groups: Tensor,
+        of_negatives: Callable[[Tensor, int], Tensor],
+    ) -> None:
+        self.bound = bound
+        self.groups = groups
+        self.of_negatives = of_negatives
+
+    def __call__(self, positive: Tensor, negative: Tensor, first: int = 0) -> Tensor:
+        """Compute the bound of the scores of the samples from `first` on."""
+        own = self.groups[first : first + len(positive)].unsqueeze(1)
+        others = self.of_negatives(self.groups, negative.shape[1])
+        is_own = own == others  # (m, k)
+        # Without a negative in the whole batch the value is that of the pairs within
+        # the group, times 0: the bound of no pairs may be NaN.
+        has_negatives = ~is_own.all()
+        is_own = is_own & has_negatives
+        if len(others) > 1:  # a row of all samples has negatives if any row has
+            kept = ~is_own.all(dim=1)
+            positive, negative, is_own = positive[kept], negative[kept], is_own[kept]
+        is_own = is_own.view(*is_own.shape, *[1] * (negative.ndim - 2))
+        value = self.bound(positive, negative.masked_fill(is_own, -math.inf))
+        return value * has_negatives if isinstance(value, Tensor) else value
+
+
+def is_row_mean(bound: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Say whether blocks of rows can be averaged to the bound of all rows."""
+    if isinstance(bound, BetweenGroups):
+        # Rows have different numbers of negatives, over all of which the others take
+        # one mean.
+        return bound.bound is infonce
+    return bound in ROW_MEANS

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sk_dim.bounds import ROW_MEANS, infonce, split_scores
+from sk_dim.bounds import BetweenGroups, is_row_mean, split_scores
 
 __all__ = [
     "CRITICS",
@@ -137,57 +137,16 @@ class Critic(nn.Module):
         return groups.repeat_interleave(n_negatives // len(groups)).unsqueeze(0)
 
 
-class BetweenGroups:
-    """A bound for which pairs of samples of one group are no negatives.
+def max_scores(device: torch.device) -> int:
+    """Return how many scores are computed in one piece, more in blocks.
 
-    A row that has none left is left out. A batch that is all of one group counts as 0,
-    with gradients of 0.
-
-    Parameters
-    ----------
-    bound : callable
-        ``bound(positive, negative) -> Tensor of shape ()``, which gets the scores with
-        those of pairs within a group masked.
-    groups : Tensor of shape (n,)
-        Codes of the groups of the samples.
-    of_negatives : callable
-        That of the critic, see :meth:`Critic.of_negatives`.
+    On a CPU, blocks that its cache keeps are faster. On a GPU they cost nearly all of
+    the speed, so there the memory of the device decides: a score for each 128 bytes,
+    of which the copies that a step holds take about a quarter.
     """
-
-    def __init__(
-        self,
-        bound: Bound,
-        groups: Tensor,
-        of_negatives: Callable[[Tensor, int], Tensor],
-    ) -> None:
-        self.bound = bound
-        self.groups = groups
-        self.of_negatives = of_negatives
-
-    def __call__(self, positive: Tensor, negative: Tensor, first: int = 0) -> Tensor:
-        """Compute the bound of the scores of the samples from `first` on."""
-        own = self.groups[first : first + len(positive)].unsqueeze(1)
-        others = self.of_negatives(self.groups, negative.shape[1])
-        is_own = own == others  # (m, k)
-        # Without a negative in the whole batch the value is that of the pairs within
-        # the group, times 0: the bound of no pairs may be NaN.
-        has_negatives = ~is_own.all()
-        is_own = is_own & has_negatives
-        if len(others) > 1:  # a row of all samples has negatives if any row has
-            kept = ~is_own.all(dim=1)
-            positive, negative, is_own = positive[kept], negative[kept], is_own[kept]
-        is_own = is_own.view(*is_own.shape, *[1] * (negative.ndim - 2))
-        value = self.bound(positive, negative.masked_fill(is_own, -math.inf))
-        return value * has_negatives if isinstance(value, Tensor) else value
-
-
-def is_row_mean(bound: Bound) -> bool:
-    """Say whether blocks of rows can be averaged to the bound of all rows."""
-    if isinstance(bound, BetweenGroups):
-        # Rows have different numbers of negatives, over all of which the others take
-        # one mean.
-        return bound.bound is infonce
-    return bound in ROW_MEANS
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory // 128
+    return MAX_SCORES
 
 
 def check_pairs(critic: nn.Module, local: Tensor, global_: Tensor) -> None:
@@ -260,9 +219,9 @@ class _InBlocks(torch.autograd.Function):
             first = module(batch[:n_rows].float())
             output = first.new_empty(len(batch), *first.shape[1:])
             output[:n_rows] = first
-            for start in range(n_rows, len(batch), n_rows):
-                rows = slice(start, start + n_rows)
-                output[rows] = module(batch[rows].float())
+            rest = zip(batch.split(n_rows)[1:], output.split(n_rows)[1:], strict=True)
+            for part, of_part in rest:
+                of_part.copy_(module(part.float()))
         return output
 
     @staticmethod
@@ -361,7 +320,7 @@ class DotCritic(Critic):
     def evaluate(self, bound: Bound, local: Tensor, global_: Tensor) -> Tensor:
         """Compute a bound, of many scores in blocks where it is a mean over rows."""
         n_scores = len(global_) * local[:, 0].numel()
-        if n_scores > MAX_SCORES and is_row_mean(bound):
+        if n_scores > max_scores(local.device) and is_row_mean(bound):
             return bound_in_blocks(self, bound, local, global_)
         return super().evaluate(bound, local, global_)
 
@@ -565,7 +524,8 @@ def _score_rows(
     local: Tensor, global_: Tensor, first: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield blocks of rows of the scores: the number of the first, and (m, n l)."""
-    n_rows = max(1, BLOCK_SCORES // local[..., 0].numel())
+    n_scores = BLOCK_SCORES * max_scores(local.device) // MAX_SCORES
+    n_rows = max(1, n_scores // local[..., 0].numel())
     for start in range(0, len(global_), n_rows):
         yield first + start, global_[start : start + n_rows] @ local.flatten(0, 1).T
 

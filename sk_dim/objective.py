@@ -24,9 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from sk_dim import critics
-from sk_dim.bounds import ROW_MEANS, infonce
+from sk_dim.bounds import ROW_MEANS, BetweenGroups, infonce
 from sk_dim.critics import (
-    BetweenGroups,
     BoundInBlocks,
     CosineCritic,
     Critic,
@@ -324,7 +323,8 @@ def _divided(
     everywhere = ranks.gather_work([local for local, _ in pairs])
     with torch.autocast(everywhere[0].device.type, enabled=False):
         for local, (_, own) in zip(everywhere, pairs, strict=True):
-            if len(own) * local[..., 0].numel() > critics.MAX_SCORES:
+            n_scores = len(own) * local[..., 0].numel()
+            if n_scores > critics.max_scores(own.device):
                 values.append(BoundInBlocks.apply(bound, local, own, first))
             else:
                 scores = own @ local.flatten(0, 1).T

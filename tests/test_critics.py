@@ -1,5 +1,6 @@
 import math
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,10 +8,9 @@ from torch.nn.functional import softplus
 
 from sk_dim import critics
 from sk_dim._inputs._batches import SliceLoader
-from sk_dim.bounds import BOUNDS, ROW_MEANS, infonce, split_scores
+from sk_dim.bounds import BOUNDS, ROW_MEANS, BetweenGroups, infonce, split_scores
 from sk_dim.critics import (
     CRITICS,
-    BetweenGroups,
     ConcatCritic,
     CosineCritic,
     DotCritic,
@@ -278,6 +278,14 @@ def test_between_groups_many_scores_give_the_same_bound(name, monkeypatch):
     many = with_gradients(lambda *each: critic.evaluate(bound, *each), critic, inputs)
     assert_all_close(many, plain)
     assert taken == (["infonce"] if name == "infonce" else [])
+
+
+def test_on_a_gpu_its_memory_decides_what_is_computed_in_blocks(monkeypatch):
+    of_80_gb = SimpleNamespace(total_memory=80 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: of_80_gb)
+    # A batch of 8,192 with 8 locations of each sample in one piece, of 16,384 not.
+    assert 8_192**2 * 8 < critics.max_scores(torch.device("cuda")) < 16_384**2 * 8
+    assert critics.max_scores(torch.device("cpu")) == critics.MAX_SCORES
 
 
 @pytest.mark.parametrize("critic_name", [*CRITICS, "cosine"])

@@ -282,7 +282,8 @@ class Proportions(nn.Module):
         return torch.cat(whole), torch.cat(parts)
 
     def _measure(self, series: Tensor) -> tuple[Tensor, Tensor]:
-        whole, parts = [], []
+        whole: list[Tensor] = []
+        parts: list[Tensor] = []
         n_times = count_times(series.shape[2])
         means = part_means(n_times, self.n_parts, series)
         middle = self.thresholds.shape[2] // 2
