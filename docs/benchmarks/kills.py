@@ -19,7 +19,7 @@ import numpy as np
 from skorch.callbacks import Callback
 
 import sk_dim
-from sk_dim._training import _checkpoints
+from sk_dim._training import _checkpoint_files, _checkpoints
 
 # Processes that have the imports done, and no memory in common.
 CONTEXT = mp.get_context("forkserver")
@@ -91,7 +91,7 @@ def kill_fits(folder, n_kills, rng):
         epochs = [each for each in received if isinstance(each, int)]
         n_there = 0
         try:
-            state = _checkpoints.read(path, with_state=True)
+            state = _checkpoint_files.read(path, with_state=True)
         except ValueError:
             counts["corrupt"] += 1
             continue
