@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim._training import _checkpoints
+from sk_dim._training import _checkpoint_files, _checkpoints
 from sk_dim.critics import ConcatCritic, DotCritic
 from sk_dim.encoders import Features
 
@@ -215,6 +215,14 @@ def fits_that_are_killed(folder):
     (folder / "foreign").write_text("a file of the user")
     name = str(here / "foreign")
     results["refused"] = refusal("all", TABLE, checkpoint=name)
+    # Where the time was over before the kill, no epoch follows.
+    kill(here / "time", 4, max_time=1e5, **DRAWS_NOTHING)
+    if rank == 0:
+        state = _checkpoint_files.read(here / "time", with_state=True)
+        state["training"]["seconds"] = 1e6
+        _checkpoint_files.write(here / "time", state)
+    late = make(here / "time", max_time=1e5, **DRAWS_NOTHING).fit(TABLE)
+    results["out of time"] = result(late)
     # By another number of processes.
     kill(here / "to one", 4, **DRAWS_NOTHING)
     path = folder / f"from one {rank}"
