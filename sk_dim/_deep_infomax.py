@@ -164,8 +164,8 @@ class DeepInfomaxTransformer(
     checkpoint : str or path-like, default=None
         File that `fit` writes after each epoch, and every 5 minutes within one. After
         a kill, the same call with ``warm_start=True`` goes on from the file, to the
-        same bits on the same machine unless `max_time` is set. Loading it runs no code.
-        See the guide on long runs.
+        same bits on the same machine with the same `n_devices` unless `max_time` is
+        set. Loading it runs no code. See the guide on long runs.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, batches, views and noise. On CPUs the same integer gives the
         same bits on the same machine with the same number of threads, unless
