@@ -23,11 +23,12 @@ from sk_dim._inputs._groups import read_groups
 from sk_dim._inputs._outputs import BatchFunction, Output, is_dask, map_dask
 from sk_dim._inputs._rows import Rows, check_rows, read_array
 from sk_dim._inputs._shards import is_shards
-from sk_dim._training import _checkpoints
 from sk_dim._training import _launch as launch
 from sk_dim._training._attributes import ModelAttributes
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
-from sk_dim._training._group import count_devices
+from sk_dim._training._checkpoint_files import read
+from sk_dim._training._checkpoints import Checkpoint
+from sk_dim._training._group import count_devices, ranks_here
 from sk_dim._training._preparing import prepare, resume, rows_like
 from sk_dim._training._progress import Position
 from sk_dim._training._schedule import auto_epochs
@@ -163,8 +164,8 @@ class DeepInfomaxTransformer(
     checkpoint : str or path-like, default=None
         File that `fit` writes after each epoch, and every 5 minutes within one. After
         a kill, the same call with ``warm_start=True`` goes on from the file, to the
-        same bits on the same machine unless `max_time` is set. Loading it runs no code.
-        See the guide on long runs.
+        same bits on the same machine with the same `n_devices` unless `max_time` is
+        set. Loading it runs no code. See the guide on long runs.
     random_state : int, RandomState instance or None, default=None
         Seed of weights, batches, views and noise. On CPUs the same integer gives the
         same bits on the same machine with the same number of threads, unless
@@ -333,9 +334,7 @@ class DeepInfomaxTransformer(
             call, and so is the file.
         """
         goes_on = self.warm_start and hasattr(self, "model_")
-        saved = None
-        if self.checkpoint is not None:
-            saved = _checkpoints.read(self.checkpoint, with_state=self.warm_start)
+        saved = self._read_checkpoint()
         if goes_on and saved is not None:
             # A training that was cut short is gone on with, else the model in memory.
             goes_on = saved["training"] is None
@@ -580,18 +579,23 @@ class DeepInfomaxTransformer(
         rows, self.model_ = prepare(self, X, groups)
         return rows
 
+    def _read_checkpoint(self) -> dict[str, Any] | None:
+        """Return what is to be gone on with; every process of a group gets the same."""
+        if self.checkpoint is None:
+            return None
+        ranks = ranks_here(count_devices(self.n_devices, self.device))
+        path, with_state = self.checkpoint, self.warm_start
+        return ranks.of_first(lambda: read(path, with_state=with_state))
+
     def _open_checkpoint(
         self, rows: Rows, groups: np.ndarray | None, saved: dict[str, Any] | None
-    ) -> tuple[_checkpoints.Checkpoint | None, Position | None]:
+    ) -> tuple[Checkpoint | None, Position | None]:
         """Make what writes checkpoints, and let the model take up what was saved."""
         if self.checkpoint is None:
             return None, None
-        if count_devices(self.n_devices, self.device) > 1:
-            raise ValueError(
-                f"checkpoint={os.fspath(self.checkpoint)!r} is for one device, but "
-                f"n_devices={self.n_devices!r}; give only one of the two."
-            )
-        checkpoint = _checkpoints.Checkpoint(self, self.model_, rows, groups)
+        n = count_devices(self.n_devices, self.device)
+        checkpoint = Checkpoint(self, self.model_, rows, groups, n)
+        ranks_here(n).of_first(checkpoint.check_room)
         return checkpoint, None if saved is None else checkpoint.restore(saved)
 
     def _n_epochs(self, n_rows: int) -> int | None:
@@ -611,7 +615,7 @@ class DeepInfomaxTransformer(
         is_annealed: bool,
         keeps_moments: bool,
         groups: np.ndarray | None,
-        checkpoint: _checkpoints.Checkpoint | None = None,
+        checkpoint: Checkpoint | None = None,
         position: Position | None = None,
     ) -> None:
         callbacks = copy_callbacks(self.callbacks)

@@ -115,11 +115,16 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators, and give them back as they were."""
     devices = [device] if device.type == "cuda" else []
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)  # manual_seed would seed all GPUs too
-        for cuda in devices:
-            with torch.cuda.device(cuda):
-                torch.cuda.manual_seed(seed)
+        reseed(seed, device)
         yield
+
+
+def reseed(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators, of the CPU and of one device."""
+    torch.default_generator.manual_seed(seed)  # manual_seed would seed all GPUs too
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def reduced_precision(device: torch.device, precision: str) -> torch.autocast:

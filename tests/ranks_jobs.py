@@ -10,9 +10,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from skorch.callbacks import Callback
+from torch import nn
 
 from sk_dim import DeepInfomaxTransformer
-from sk_dim.critics import ConcatCritic
+from sk_dim._training import _checkpoint_files, _checkpoints
+from sk_dim.critics import ConcatCritic, DotCritic
+from sk_dim.encoders import Features
 
 
 def mirror(batch, generator=None):
@@ -33,6 +36,54 @@ class KeepGradients(Callback):
                 for name, parameter in named_parameters
                 if parameter.grad is not None
             }
+
+
+class Dropped(nn.Module):
+    """An encoder of the user that draws from torch's global generator."""
+
+    def __init__(self, input_shape, n_components, rate=0.5):
+        super().__init__()
+        self.map = nn.Linear(*input_shape, n_components)
+        self.rate = rate
+
+    def forward(self, batch):
+        features = nn.functional.dropout(self.map(batch), self.rate, self.training)
+        return Features(features, None, None, features[:, :, None])
+
+
+class DroppedCritic(DotCritic):
+    """A critic of the user that does so too."""
+
+    def forward(self, local, global_):
+        dropped = nn.functional.dropout(local, training=self.training)
+        return super().forward(dropped, global_)
+
+
+class KilledError(Exception):
+    """Raised on all ranks where a process would have been killed."""
+
+
+class Kill(Callback):
+    """Writes checkpoints after each step, and ends a fit in one of them.
+
+    It counts the steps that it has seen, as a callback that clips gradients may.
+    """
+
+    def __init__(self, n_steps):
+        self.n_steps = n_steps
+
+    def on_train_begin(self, net, **kwargs):
+        _checkpoints.SECONDS = 0.0
+        self.seen_ = 0
+
+    def on_grad_computed(self, net, **kwargs):
+        self.seen_ += 1
+        net.n_seen = self.seen_
+        if net.n_steps == self.n_steps:
+            self.kill()
+
+    def kill(self):
+        raise KilledError
 
 
 rng = np.random.default_rng(0)
@@ -99,12 +150,88 @@ def fit(name, n_devices):
     }
 
 
-def refusal(n_devices, X):
+def refusal(n_devices, X, **params):
     """Return what a fit that is refused says."""
     try:
-        DeepInfomaxTransformer(8, n_devices=n_devices, device="cpu").fit(X)
+        DeepInfomaxTransformer(8, n_devices=n_devices, device="cpu", **params).fit(X)
     except ValueError as error:
         return str(error)
+
+
+# Fits that are killed. The first draws in all ways, the other in none.
+DRAWS = {"encoder": Dropped, "critic": partial(DroppedCritic, n_units=8)}
+DRAWS |= {"validation_fraction": 0.2}
+DRAWS_NOTHING = {"encoder": partial(Dropped, rate=0.0), "augment": None}
+DRAWS_NOTHING |= {"critic": partial(DotCritic, n_units=8), "precision": "float32"}
+
+
+def make(path=None, n_steps=None, n_devices="all", **params):
+    """Make an estimator of four epochs, of which a step may be the last."""
+    return DeepInfomaxTransformer(
+        8,
+        batch_size=50,
+        max_iter=4,
+        learning_rate=1e-4,
+        n_devices=n_devices,
+        device="cpu",
+        random_state=0,
+        callbacks=[Kill(n_steps)],
+        checkpoint=path,
+        warm_start=path is not None,
+        **params,
+    )
+
+
+def kill(*args, **params):
+    """Fit until a step, which leaves a checkpoint of the step before."""
+    try:
+        make(*args, **params).fit(TABLE)
+    except KilledError:
+        return
+    raise AssertionError("the fit was to be killed")
+
+
+def result(dim):
+    """Return what is compared of a fit."""
+    return {
+        "history": dim.history_,
+        "features": dim.transform(TABLE),
+        "weights": dim.encoder_.state_dict() | dim.net_.criterion_.state_dict(),
+        "seen": getattr(dim.net_, "n_seen", None),
+    }
+
+
+def fits_that_are_killed(folder):
+    """Kill fits and go on; only the first process has the folder of the file."""
+    rank = dist.get_rank()
+    here = folder if rank == 0 else folder / "nowhere"
+    path = here / "draws"
+    results = {"whole": result(make(**DRAWS).fit(TABLE))}
+    # In the middle of an epoch, and in the first step of one.
+    for n_steps in (1, 4, 6):
+        kill(path, n_steps, **DRAWS)
+    results["resumed"] = result(make(path, **DRAWS).fit(TABLE))
+    results["finished"] = result(make(path, **DRAWS).fit(TABLE))
+    (folder / "foreign").write_text("a file of the user")
+    name = str(here / "foreign")
+    results["refused"] = refusal("all", TABLE, checkpoint=name)
+    # Where the time was over before the kill, no epoch follows.
+    kill(here / "time", 4, max_time=1e5, **DRAWS_NOTHING)
+    if rank == 0:
+        state = _checkpoint_files.read(here / "time", with_state=True)
+        state["training"]["seconds"] = 1e6
+        _checkpoint_files.write(here / "time", state)
+    late = make(here / "time", max_time=1e5, **DRAWS_NOTHING).fit(TABLE)
+    results["out of time"] = result(late)
+    # By another number of processes.
+    kill(here / "to one", 4, **DRAWS_NOTHING)
+    path = folder / f"from one {rank}"
+    kill(path, 4, 1, **DRAWS_NOTHING)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results["from one"] = result(make(path, **DRAWS_NOTHING).fit(TABLE))
+    results["warned"] = [str(each.message) for each in caught]
+    return results
 
 
 def main(folder):
@@ -115,6 +242,7 @@ def main(folder):
         refusal(n_devices="all", X=IMAGES[dist.get_rank() :]),
         refusal(n_devices=3, X=IMAGES),
     ]
+    results["killed"] = fits_that_are_killed(Path(folder))
     path = Path(folder) / f"rank-{dist.get_rank()}"
     path.write_bytes(pickle.dumps(results))
 

@@ -20,7 +20,7 @@ from torch import nn
 
 import sk_dim
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer, _files
-from sk_dim._training import _checkpoints
+from sk_dim._training import _checkpoint_files, _checkpoints
 from sk_dim.critics import DotCritic
 from sk_dim.encoders import Features
 from sk_dim.evaluation import ProbingCallback
@@ -197,7 +197,7 @@ def test_a_finished_file_has_moments_only_for_warm_starts(tmp_path):
     for warm_start in (False, True):
         path.unlink(missing_ok=True)
         make(path, warm_start=warm_start, max_iter=1).fit(TABLE)
-        progress = _checkpoints.read(path, with_state=True)["progress"]
+        progress = _checkpoint_files.read(path, with_state=True)["progress"]
         assert ("optimizer" in progress) is warm_start
 
 
@@ -205,10 +205,10 @@ def test_time_before_the_kill_counts(tmp_path):
     path = tmp_path / "checkpoint"
     params = {"max_time": 1e5, "max_iter": "auto"}
     kill(path, TABLE, 3, **params)
-    state = _checkpoints.read(path, with_state=True)
+    state = _checkpoint_files.read(path, with_state=True)
     assert 0 < state["training"]["seconds"] < 1e5
     state["training"]["seconds"] = 1e6
-    _checkpoints.write(path, state)
+    _checkpoint_files.write(path, state)
     resumed = make(path, warm_start=True, **params).fit(TABLE)
     assert resumed.n_iter_ == 3  # the two of the file, and one that time ended
 
@@ -468,7 +468,7 @@ def test_loading_runs_no_code(tmp_path):
     buffers.append((tmp_path / "file.pt").read_bytes())
     for content in buffers:
         checksum = zlib.crc32(content).to_bytes(4, "little")
-        path.write_bytes(_checkpoints.HEADER + checksum + content)
+        path.write_bytes(_checkpoint_files.HEADER + checksum + content)
         with pytest.raises(ValueError, match="is not loaded"):
             make(path, warm_start=True).fit(TABLE)
     assert not made.exists()

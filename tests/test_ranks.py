@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,13 +18,32 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from ranks_jobs import IMAGES, JOBS, OTHERS, fit, mirror
+from ranks_jobs import (
+    DRAWS,
+    DRAWS_NOTHING,
+    IMAGES,
+    JOBS,
+    OTHERS,
+    TABLE,
+    Kill,
+    fit,
+    kill,
+    make,
+    mirror,
+    result,
+)
 from skorch.callbacks import Callback
 from torch import nn
 
 from sk_dim import DeepInfomaxTransformer, critics
 from sk_dim._inputs._batches import SliceLoader
-from sk_dim._training import _group, _interrupts
+from sk_dim._training import (
+    _checkpoint_files,
+    _checkpoints,
+    _group,
+    _interrupts,
+    _launch,
+)
 from sk_dim._training._callbacks import of_rank
 from sk_dim._training._group import count_devices
 from sk_dim._training._launch import _stored, loaded
@@ -294,9 +314,14 @@ def test_first_interrupt_of_a_joint_training_is_only_recorded():
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def folder(tmp_path_factory):
+    """Folder of the jobs."""
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def results(folder):
     """Results of all jobs in a group of two that torchrun makes, of either rank."""
-    folder = tmp_path_factory.mktemp("ranks")
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     run += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     run += ["--local-addr", "localhost", "--log-dir", str(folder / "logs")]
@@ -333,8 +358,8 @@ def test_ranks_hold_the_same_model(results, name):
 
 @pytest.mark.slow
 def test_a_group_refuses_what_it_cannot_do(results):
-    for result in results:
-        other_rows, other_size = result["refused"]
+    for each in results:
+        other_rows, other_size = each["refused"]
         assert "is not the same in all processes of the group" in other_rows
         assert "n_devices=3, but this process belongs to a group of 2" in other_size
 
@@ -447,11 +472,13 @@ from sk_dim import DeepInfomaxTransformer, critics
 
 class Tell(Callback):
     def on_epoch_end(self, net, **kwargs):
-        Path({str(told)!r}).touch()
+        if len(net.history) > 1:
+            Path({str(told)!r}).touch()
 
 X = np.random.default_rng(0).normal(size=(150, 8, 8))
 dim = DeepInfomaxTransformer(
     8, n_devices=2, max_iter=10**6, device="cpu", callbacks=[Tell()], random_state=0,
+    checkpoint="checkpoint",
     augment=lambda batch, generator: batch.flip(-1), precision="float32",
 ).fit(X)
 print("steps", dim.net_.n_steps, dim.transform(X).shape)
@@ -476,6 +503,9 @@ print("steps", dim.net_.n_steps, dim.transform(X).shape)
     while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not processes(folder)
+    state = _checkpoint_files.read(folder / "checkpoint", with_state=True)
+    assert state["training"] is not None  # to be gone on with
+    assert state["progress"]["history"]
 
 
 @pytest.mark.gpu
@@ -512,10 +542,138 @@ def test_what_is_read_in_blocks_is_refused(is_sharded):
     assert not hasattr(dim, "model_")
 
 
-def test_a_checkpoint_is_of_one_device(tmp_path):
+# Checkpoints
+
+
+@pytest.fixture(name="no_start")
+def _no_start(monkeypatch):
+    """Let no process be started."""
+
+    def start(*args):
+        raise AssertionError("processes were started")
+
+    monkeypatch.setattr(_launch, "_launch", start)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+REFUSED = {
+    "no folder": ({"checkpoint": "nowhere/file"}, "is no folder; make it first"),
+    "foreign": ({"checkpoint": __file__}, "no checkpoint of sk_dim"),
+    "damaged": ({"change": damage}, "is cut off or damaged"),
+    "parameters": ({"max_iter": 2}, r"other parameters: max_iter \(4 there, 2 here\)"),
+    "data": ({"X": TABLE[:-1]}, r"other data: n_samples \(151 there, 150 here\)"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _pause(monkeypatch):
+    """Give back the pause between checkpoints, which some callbacks here change."""
+    monkeypatch.setattr(_checkpoints, "SECONDS", _checkpoints.SECONDS)
+
+
+@pytest.mark.usefixtures("no_start")
+@pytest.mark.parametrize("name", REFUSED)
+def test_checkpoints_are_refused_before_processes_start(name, tmp_path):
+    params, message = REFUSED[name]
+    params = {"X": TABLE, "change": lambda path: None} | params
     path = tmp_path / "checkpoint"
-    dim = DeepInfomaxTransformer(n_devices=2, checkpoint=path, max_iter=1)
-    with pytest.raises(ValueError, match="is for one device, but n_devices=2"):
-        dim.fit(np.random.default_rng(0).normal(size=(40, 3)))
-    assert not path.exists()
+    kill(path, 4, 1, **DRAWS_NOTHING)
+    params.pop("change")(path)
+    before = path.read_bytes()
+    X = params.pop("X")
+    dim = make(path, n_devices=2, **DRAWS_NOTHING).set_params(**params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=message):
+            dim.fit(X)
     assert not hasattr(dim, "model_")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("no_start")
+def test_a_finished_fit_starts_no_processes(tmp_path):
+    path = tmp_path / "checkpoint"
+    whole = make(path, n_devices=1, **DRAWS_NOTHING).fit(TABLE)
+    again = make(path, n_devices=2, **DRAWS_NOTHING).fit(TABLE)
+    np.testing.assert_array_equal(again.transform(TABLE), whole.transform(TABLE))
+
+
+def test_what_ranks_draw_depends_on_seed_step_and_rank():
+    shared = torch.Generator().manual_seed(0)
+
+    def draw(rank, step):
+        own = ranks_of(3, rank).own_generator(shared, 7, step)
+        return torch.rand(4, generator=own).tolist()
+
+    drawn = [draw(rank, step) for rank in range(3) for step in range(3)]
+    assert len({tuple(each) for each in drawn}) == 9
+    assert drawn == [draw(rank, step) for rank in range(3) for step in range(3)]
+
+
+def assert_same_bits(one, other):
+    for name in ("seconds", "samples_per_second"):
+        for row in (*one["history"], *other["history"]):
+            row.pop(name, None)
+    np.testing.assert_equal(one["history"], other["history"])
+    np.testing.assert_array_equal(one["features"], other["features"])
+    assert one["weights"].keys() == other["weights"].keys()
+    for name, weight in one["weights"].items():
+        assert torch.equal(weight, other["weights"][name]), name
+
+
+@pytest.mark.slow
+def test_a_killed_group_goes_on_to_the_same_bits(results):
+    for rank in range(2):
+        killed = results[rank]["killed"]
+        assert_same_bits(killed["resumed"], killed["whole"])
+        assert_same_bits(killed["finished"], killed["whole"])
+        # Callbacks of gradients go on in all processes.
+        assert killed["resumed"]["seen"] == killed["whole"]["seen"] == 4 * 2
+        assert "foreign' is a file, but no checkpoint" in killed["refused"]
+    assert_same_bits(*(each["killed"]["resumed"] for each in results))
+
+
+@pytest.mark.slow
+def test_other_numbers_of_processes_go_on_with_a_warning(results, folder):
+    whole = result(make(n_devices=1, **DRAWS_NOTHING).fit(TABLE))
+    resumed = make(folder / "to one", n_devices=1, **DRAWS_NOTHING)
+    with pytest.warns(UserWarning, match="with n_devices 2 and goes on with 1, so not"):
+        resumed.fit(TABLE)
+    killed = results[0]["killed"]
+    assert "with n_devices 1 and goes on with 2, so not" in killed["warned"][0]
+    assert len(killed["out of time"]["history"]) == 2
+    for each in (result(resumed), killed["from one"]):
+        np.testing.assert_allclose(each["features"], whole["features"], atol=1e-4)
+        losses = [[row["loss"] for row in r["history"]] for r in (each, whole)]
+        np.testing.assert_allclose(*losses, atol=1e-4)
+
+
+class KillProcess(Kill):
+    """Kills the process of rank 0, for which the other waits."""
+
+    def on_train_begin(self, net, **kwargs):
+        super().on_train_begin(net, **kwargs)
+        self.rank = net.ranks.rank
+
+    def kill(self):
+        if self.rank == 0:
+            die()
+
+
+@pytest.mark.slow
+def test_a_fit_goes_on_after_a_process_was_killed(tmp_path):
+    path = tmp_path / "checkpoint"
+    whole = make(n_devices=2, **DRAWS).fit(TABLE)
+    dim = make(path, n_devices=2, **DRAWS).set_params(callbacks=[KillProcess(5)])
+    with pytest.raises(RuntimeError, match="rank 0 of 2 ended with exit code -9"):
+        dim.fit(TABLE)
+    assert not hasattr(dim, "model_")
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint"]
+    resumed = make(path, n_devices=2, **DRAWS).fit(TABLE)
+    assert_same_bits(result(resumed), result(whole))
+    again = make(path, n_devices=2, **DRAWS).fit(TABLE)  # without processes
+    assert_same_bits(result(again), result(whole))

@@ -16,6 +16,8 @@ from skorch.callbacks import Callback
 class OwnCallback(Callback):
     """One that is added here: no fit leaves it with the net."""
 
+    is_of_all_ranks = False  # where several processes train
+
 
 class EpochReport(OwnCallback):
     """Print a line an epoch: terms, throughput, time left.
@@ -116,14 +118,17 @@ class EpochTasks(OwnCallback):
 def of_rank(callbacks: list, rank: int) -> list:
     """Return the callbacks of a rank: all on rank 0, on others those of gradients.
 
-    What is printed or stored is so but once, and gradients are changed alike on all.
+    What is printed is so but once, and gradients are changed alike on all.
     """
     if rank == 0:
         return callbacks
     kept = []
     for each in callbacks:
         callback = each[1] if isinstance(each, tuple) else each
-        if type(callback).on_grad_computed is not Callback.on_grad_computed:
+        is_of_gradients = (
+            type(callback).on_grad_computed is not Callback.on_grad_computed
+        )
+        if is_of_gradients or getattr(callback, "is_of_all_ranks", False):
             kept.append(each)
     return kept
 

@@ -1,16 +1,14 @@
 """Checkpoints: files that a training goes on from after a kill, to the same bits.
 
-A file holds tensors, numbers and strings, so that reading one never runs code of it.
-All else is built anew of the parameters and of X, which must be those of the file.
+What a file does not hold is built anew of the parameters and of X, which must be those
+of the file.
 """
 
-import io
 import os
 import time
 import zlib
 from dataclasses import fields, is_dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,11 @@ import torch
 from skorch import NeuralNet
 from torch import Tensor
 
-from sk_dim._files import check_writable, replacing
+from sk_dim._files import check_writable
 from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 from sk_dim._training._callbacks import OwnCallback
+from sk_dim._training._checkpoint_files import write
 from sk_dim._training._model import Model
 from sk_dim._training._progress import EpochPart, Position
 from sk_dim._training._saving import load_progress, plain, progress_state
@@ -29,8 +28,6 @@ from sk_dim._validation import warn
 from sk_dim._version import __version__
 from sk_dim.augmentations import Compose
 
-KIND = b"sk_dim checkpoint "
-HEADER = KIND + b"1\n"  # the number of the format
 SECONDS = 300.0  # from one checkpoint to the next within a long epoch
 STATES = 3  # of each weight: its value, and two moments of the optimiser
 # Parameters beside the design that the bits depend on.
@@ -43,63 +40,6 @@ SETTINGS = (
     "precision",
     "random_state",
 )
-
-
-# The file
-
-
-def write(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
-    """Put a state in place of what the file holds, all at once."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getbuffer()
-    with replacing(path) as file:
-        file.write(HEADER)
-        file.write(zlib.crc32(content).to_bytes(4, "little"))
-        file.write(content)
-
-
-def read(path: Any, *, with_state: bool) -> dict[str, Any] | None:
-    """Return what a checkpoint holds; None without a file, or if only looked at.
-
-    Raises
-    ------
-    ValueError or TypeError
-        If the path cannot be written to, or the file is no checkpoint, one of a later
-        format, or damaged.
-    """
-    check_writable("checkpoint", path)
-    if not Path(path).exists():
-        return None
-    given = f"checkpoint={os.fspath(path)!r}"
-    with Path(path).open("rb") as file:
-        header = file.read(len(HEADER))
-        if not header.startswith(KIND):
-            raise ValueError(
-                f"{given} is a file, but no checkpoint of sk_dim; give another path, "
-                "or remove the file."
-            )
-        if not with_state:
-            return None
-        if header != HEADER:
-            raise ValueError(
-                f"{given} was written by a later version of sk_dim than this one, "
-                f"{__version__}; take that version, or warm_start=False to begin anew."
-            )
-        checksum, content = file.read(4), file.read()
-    if zlib.crc32(content).to_bytes(4, "little") != checksum:
-        raise ValueError(
-            f"{given} is cut off or damaged; take a copy of it, or warm_start=False to "
-            "begin anew."
-        )
-    try:
-        # No code of the file is run.
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever such bytes lead torch to
-        raise ValueError(
-            f"{given} holds what no checkpoint of sk_dim does, and is not loaded; give "
-            "another path, or remove the file."
-        ) from error
 
 
 # What it must be of
@@ -161,39 +101,51 @@ def callback_state(callback: Any) -> dict[str, Any]:
 
 
 def _restore(callbacks: list[Any], states: list[dict[str, Any]]) -> None:
-    for callback, saved in zip(callbacks, states, strict=False):
-        if type(callback).__qualname__ == saved["type"]:
-            vars(callback).update(saved["state"])
+    """Give each callback the next state of its type: a rank may not have them all."""
+    left = list(states)
+    for callback in callbacks:
+        own = [each for each in left if each["type"] == type(callback).__qualname__]
+        if own:
+            vars(callback).update(own[0]["state"])
+            left.remove(own[0])
 
 
 class Checkpoint(OwnCallback):
     """Writes a training to a file after each epoch, and every 5 minutes within one.
 
     It is the last callback, so that what others do at the end of an epoch is in the
-    file too.
+    file too. Where several processes train, it is one of each: rank 0 alone reads and
+    writes, and what it reads is told to all. What it writes is the same on all ranks,
+    or drawn by seed, step and rank, so that nothing need be gathered.
 
     Parameters
     ----------
     estimator : estimator
         Whose parameters and callbacks of scikit-learn these are.
     model : Model
-        That is trained.
+        That is trained; in another process, which this is sent to, the model there.
     rows : Rows
         That it is trained on.
     groups : ndarray of int, of shape (n,), or None
         Codes of their groups.
-
-    Raises
-    ------
-    ValueError
-        If the disk has no room for it.
+    n_devices : int
+        Processes that train together.
     """
 
+    is_of_all_ranks = True
+
     def __init__(
-        self, estimator: Any, model: Model, rows: Rows, groups: np.ndarray | None
+        self,
+        estimator: Any,
+        model: Model,
+        rows: Rows,
+        groups: np.ndarray | None,
+        n_devices: int,
     ) -> None:
         self.path = estimator.checkpoint
         self.model = model
+        self.n_devices = n_devices
+        self.is_first = True
         self.sklearn_callbacks = list(getattr(estimator, "_skl_callbacks", []))
         given = {name: describe(getattr(estimator, name)) for name in SETTINGS}
         design = describe(model.design)
@@ -203,7 +155,14 @@ class Checkpoint(OwnCallback):
         self.data = fingerprint(rows, groups)
         self.resumed: dict[str, Any] = {}
         self.has_failed = False
-        net = model.net
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what stays in the process of the estimator."""
+        return vars(self) | {"model": None, "sklearn_callbacks": []}
+
+    def check_room(self) -> None:
+        """Raise a ValueError if the disk has no room for the file."""
+        net = self.model.net
         parts = [*net.module_.parameters(), *net.criterion_.parameters()]
         n_bytes = STATES * sum(each.nbytes for each in parts)
         check_writable("checkpoint", self.path, n_bytes)
@@ -234,11 +193,13 @@ class Checkpoint(OwnCallback):
         model.scaling = Scaling(state["mean"], state["std"], device)
         net.seed = state["seed"]
         model.history, model.keeps_moments = state["history"], state["keeps_moments"]
-        self.resumed = state
+        taken_up_later = ("random", "callbacks", "sklearn_callbacks")
+        self.resumed = {name: state[name] for name in taken_up_later}
         training = state["training"]
         if training is None:
             return None
         for what, there, here in (
+            ("n_devices", state["n_devices"], self.n_devices),
             ("device", state["device_type"], device.type),
             ("precision", state["precision"], net.precision),
         ):
@@ -248,10 +209,7 @@ class Checkpoint(OwnCallback):
                     f"and goes on with {here!r}, so not to the same bits."
                 )
         part = training.pop("part")
-        if part is not None:
-            part["values"] = [values.to(device) for values in part["values"]]
-            part = EpochPart(**part)
-        return Position(**training, part=part)
+        return Position(**training, part=None if part is None else EpochPart(**part))
 
     def _check(self, state: dict[str, Any]) -> None:
         given = f"checkpoint={os.fspath(self.path)!r}"
@@ -290,6 +248,7 @@ class Checkpoint(OwnCallback):
     def on_train_begin(self, net: NeuralNet, *_: Any, **__: Any) -> None:
         """Give callbacks what they had found out, and start the clock."""
         self.written = time.monotonic()
+        self.is_first = net.ranks.rank == 0
         if self.resumed and net.part is None:
             self.restore_callbacks()
 
@@ -328,6 +287,8 @@ class Checkpoint(OwnCallback):
         return training
 
     def _write(self, training: dict[str, Any] | None) -> None:
+        if not self.is_first:
+            return
         try:
             write(self.path, self._state(training))
         except OSError as error:
@@ -360,6 +321,7 @@ class Checkpoint(OwnCallback):
             "progress": progress,
             "seed": net.seed,
             "precision": net.precision,
+            "n_devices": self.n_devices,
             "device_type": model.device.type,
             "random": self._random_states() if net.has_own_parts else {},
             "callbacks": [callback_state(each) for each in self._own_callbacks()],

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from joblib.parallel import get_active_backend
 
-from sk_dim._training._ranks import Ranks
+from sk_dim._training._ranks import Alone, Ranks
 from sk_dim._validation import check_integer
 
 # What torchrun and other launchers tell each process of the group to be.
@@ -44,13 +44,17 @@ def leave_group() -> None:
         dist.destroy_process_group()
 
 
-def join_group(device: torch.device) -> Ranks:
+def ranks_here(n_devices: int) -> Alone | Ranks:
+    """Return this process among those that called `fit` with it, as counted."""
+    return join_group() if n_devices > 1 and is_in_group() else Alone()
+
+
+def join_group() -> Ranks:
     """Return this process among those of the group."""
     global _ranks
     enter_group()
     if _ranks is None or _ranks.world is not dist.group.WORLD:
         _ranks = Ranks()
-    _ranks.use(device)
     return _ranks
 
 

@@ -65,7 +65,7 @@ def train(
     n_epochs, callbacks, **settings
         Of `Model.train`.
     tasks : list of EpochTasks and Checkpoint
-        Of the estimator, which stay in this process.
+        Of the estimator. The checkpoint is sent to the processes that are started.
     n_devices : int
         How many processes, as `count_devices` says.
 
@@ -95,8 +95,10 @@ def train(
                 "given to set_callbacks are not told of epochs; use callbacks of "
                 "skorch, verbose=1, or n_devices=1."
             )
-        _train_in_new_group(model, rows, n_epochs, callbacks, n_devices, settings)
-        return False
+        sent = [each for each in tasks if each.is_of_all_ranks]
+        return _train_in_new_group(
+            model, rows, n_epochs, callbacks, sent, n_devices, settings
+        )
     if n_devices > 1:
         _join(model, rows)
     try:
@@ -118,7 +120,8 @@ def check_no_launch(name: str, n_devices: Any, device: Any) -> None:
 def _join(model: Model, rows: Rows) -> None:
     """Make the model of this process the same as that of rank 0."""
     net = model.net
-    ranks = join_group(model.device)
+    ranks = join_group()
+    ranks.use(model.device)
     scaling = model.scaling
     facts = [float(len(rows)), float(scaling.mean.sum()), float(scaling.std.sum())]
     if not ranks.is_same(facts):
@@ -142,9 +145,10 @@ def _train_in_new_group(
     rows: Rows,
     n_epochs: int | None,
     callbacks: list,
+    tasks: list[Any],
     n_devices: int,
     settings: dict[str, Any],
-) -> None:
+) -> bool:
     """Start processes that train, and take over what the first of them has learnt."""
     with tempfile.TemporaryDirectory(prefix="sk_dim_") as name:
         folder = Path(name)
@@ -154,6 +158,7 @@ def _train_in_new_group(
             "rows": vars(rows) | {"X": _stored(rows.X, folder / "X.joblib")},
             "n_epochs": n_epochs,
             "callbacks": callbacks,
+            "tasks": tasks,
             "settings": settings,
             "n_threads": max(1, torch.get_num_threads() // n_devices),
         }
@@ -173,6 +178,7 @@ def _train_in_new_group(
     model.__setstate__(result["model"] | own)
     for message, category in result["warnings"]:
         warn(message, category)
+    return result["is_interrupted"]
 
 
 def _visible_devices(n_devices: int) -> list[str]:

@@ -167,6 +167,7 @@ class Model:
         """
         net = self.net
         position = position or Position.begin(net, self.history)
+        position.move(self.device)
         self.keeps_moments = keeps_moments
         source = self.source(rows, groups)
         is_fixed = trait(self.encoder, "has_fixed_part")

@@ -149,18 +149,25 @@ class InfomaxNet(NeuralNet):
         if groups is not None:
             groups = groups.to(self.device)
         with reduced_precision(self.device, self.precision):
+            self._reseed(self.ranks.rank)
             views = self.make_views(batch, view_generator)
+            self._reseed(self.ranks.size)  # a gathered batch has the same terms on all
             terms = self.criterion_(views, generator, groups, ranks)
         loss = self.criterion_.loss(terms)
         return {"loss": loss, "y_pred": views, "terms": terms}
+
+    def _reseed(self, number: int) -> None:
+        """Let parts of the user draw by step and number, where there are ranks."""
+        if self.has_own_parts:
+            self.ranks.reseed(self.device, self.seed, self.n_steps, number)
 
     def train_step_single(
         self, batch: Tensor, groups: Tensor | None = None, **_: Any
     ) -> dict[str, Any]:
         """Forward and backward."""
         self._set_training(True)
-        generators = self.generator, self.view_generator
-        step = self._evaluate_terms(batch, *generators, groups)
+        own = self.ranks.own_generator(self.generator, self.seed, self.n_steps)
+        step = self._evaluate_terms(batch, self.generator, own, groups)
         step["loss"].backward()
         self.ranks.average(self.optimizer_.param_groups[0]["params"])
         return step
@@ -344,7 +351,6 @@ class InfomaxNet(NeuralNet):
         first_step = self.n_steps
         is_interrupted = False
         is_joint = self.ranks.size > 1
-        self.view_generator = self.ranks.own_generator(self.generator, self._run_seed)
         modules = [self.module_]
         if self.criterion_.is_divisible(rows.groups is not None):
             modules.append(self.criterion_)  # whose heads see the rank's own rows
@@ -379,18 +385,14 @@ class InfomaxNet(NeuralNet):
         # Parts of the user may draw from torch's global generator (dropout, say).
         draws = self.has_own_parts
         n_left = sys.maxsize if n_epochs is None else n_epochs - self.n_epochs_done
-        with seeded(self._run_seed, self.device) if draws else nullcontext():
+        # By another seed each time that the training goes on.
+        with seeded(self.seed + self.n_steps, self.device) if draws else nullcontext():
             self.fit_loop(rows, epochs=n_left)
 
     @property
     def n_epochs_done(self) -> int:
         """Epochs of this training in the history, with one that runs."""
         return len(self.history) - self.position.n_records
-
-    @property
-    def _run_seed(self) -> int:
-        """Seed of a training, another one each time that it goes on."""
-        return self.seed + self.n_steps
 
     def _check_weights(self) -> None:
         """Raise a ValueError if the last step made weights that are not finite."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 # Keys of `history_`, each with the name that skorch's history has for it.
@@ -81,6 +82,11 @@ class Position:
         """Return the position of a training that begins now."""
         states = net.shuffler.get_state(), net.generator.get_state()
         return cls(net.n_steps, len(net.history), *states, history)
+
+    def move(self, device: torch.device) -> None:
+        """Let the epoch that it stopped in go on on a device."""
+        if self.part is not None:
+            self.part.values = [values.to(device) for values in self.part.values]
 
 
 def check_finite(

@@ -9,15 +9,17 @@ This module imports nothing of its own folder.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sk_dim._devices import reseed
 from sk_dim._inputs._batches import SliceLoader, Source, n_batches
 
 # A callback on rank 0, which the others wait for, may take long.
@@ -46,9 +48,16 @@ class Alone:
         """Count the rows of this batch on all ranks."""
         return len(batch)
 
-    def own_generator(self, shared: torch.Generator, seed: int) -> torch.Generator:
+    def of_first(self, do: Callable[[], Any]) -> Any:
+        """Return what rank 0 finds, or raise what it raises."""
+        return do()
+
+    def own_generator(self, shared: torch.Generator, *seeds: int) -> torch.Generator:
         """Return a generator whose numbers differ from rank to rank."""
         return shared
+
+    def reseed(self, device: torch.device, *seeds: int) -> None:
+        """Seed torch's global generators; alone, they go on from step to step."""
 
     def gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Join the rows (m, ...) of all ranks, with gradients."""
@@ -116,10 +125,30 @@ class Ranks:
         """Count the rows of this batch on all ranks."""
         return self.n_rows
 
-    def own_generator(self, shared: torch.Generator, seed: int) -> torch.Generator:
-        """Return a generator whose numbers differ from rank to rank."""
+    def of_first(self, do: Callable[[], Any]) -> Any:
+        """Return what rank 0 finds, or raise what it raises."""
+        found: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                found[0] = do()
+            except Exception as error:
+                found[1] = error
+        dist.broadcast_object_list(found, 0, group=self.control)
+        if found[1] is not None:
+            raise found[1]
+        return found[0]
+
+    def own_generator(self, shared: torch.Generator, *seeds: int) -> torch.Generator:
+        """Return a generator whose numbers differ from rank to rank.
+
+        They depend on the seeds and the rank alone, so no state need be kept.
+        """
         own = torch.Generator(shared.device)
-        return own.manual_seed(seed + (self.rank + 1) * 2**32)
+        return own.manual_seed(_mixed(self.rank, *seeds))
+
+    def reseed(self, device: torch.device, *seeds: int) -> None:
+        """Seed torch's global generators; alone, they go on from step to step."""
+        reseed(_mixed(*seeds), device)
 
     def gather(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Join the rows (m, ...) of all ranks, with gradients, in one message."""
@@ -186,6 +215,11 @@ class Ranks:
     def add_work(self, value: Tensor) -> Tensor:
         """Return the sum over the ranks of what each has worked out."""
         return _AddWork.apply(value, self)
+
+
+def _mixed(*seeds: int) -> int:
+    """Make one seed of several, of 32 bits, because on a CPU torch takes no more."""
+    return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
 class _SharedLoader(SliceLoader):

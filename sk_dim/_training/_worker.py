@@ -45,12 +45,14 @@ def _train(folder: Path, rank: int) -> None:
         model.__setstate__(task["model"])
         rows = Rows.__new__(Rows)
         vars(rows).update(task["rows"] | {"X": loaded(task["rows"]["X"])})
-        train(
+        for each in task["tasks"]:
+            each.model = model
+        is_interrupted = train(
             model,
             rows,
             task["n_epochs"],
             task["callbacks"],
-            tasks=[],
+            tasks=task["tasks"],
             n_devices=dist.get_world_size(),
             **task["settings"],
         )
@@ -59,7 +61,8 @@ def _train(folder: Path, rank: int) -> None:
         del state["design"]  # which the other process has, with the classes of its own
         told = [(str(each.message), each.category) for each in caught]
         written = folder / "result.part"
-        written.write_bytes(pickle.dumps({"model": state, "warnings": told}))
+        result = {"model": state, "warnings": told, "is_interrupted": is_interrupted}
+        written.write_bytes(pickle.dumps(result))
         written.replace(folder / "result")
 
 
