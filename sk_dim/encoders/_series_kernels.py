@@ -4,8 +4,8 @@ Both look at nine values at a time, at dilations that double up to the length of
 series, and are pooled over time, so that it does not matter when something happens.
 They need no training and are the strongest features of their cost that are known.
 
-In an exported program, kernels are convolutions, and all rows and thresholds are taken
-at once: it cannot write into memory that it has, and each operation is written out.
+In an exported program all rows and thresholds are taken at once: it cannot write into
+memory that it has, and each operation is written out.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, pad
+from torch.nn.functional import hardshrink, pad
 
 SIZE = 9  # values that a kernel looks at
 BLOCK_VALUES = 2**19  # of responses at a time, which a CPU keeps in its cache
@@ -22,6 +22,8 @@ MOST_TIMES = 1024  # of a series that kernels look at
 MOST_VALUES = 2**14  # that a threshold is a quantile of
 RAMP = 0.04  # share of the values that lie on the ramp around a threshold
 MOST_CHANNELS = 8  # that a group of kernels sees
+ROUNDING = 1e-6  # of scaled series
+LUMP = 1e-5  # of the same: responses that are nearer are the same but for rounding
 
 
 def plan_dilations(length: int) -> list[int]:
@@ -31,24 +33,20 @@ def plan_dilations(length: int) -> list[int]:
 
 
 def windows(series: Tensor, dilation: int) -> Tensor:
-    """Stack what a dilated kernel sees around each time, ends padded with 0.
+    """Stack what a dilated kernel sees around each time, less the value at that time.
 
-    Series (..., n, l) become (..., 9, n * t), one matrix that kernels are multiplied
-    with. Of more than 1,024 times, every second, third and so on is taken.
+    Series (..., n, l), padded with 0, become (..., 9, n * t), one matrix that kernels
+    are multiplied with. Of more than 1,024 times, every second, third and so on is
+    taken. Kernels of sum 0 make nothing of what is the same in all nine places: without
+    it, where a series is flat, all responses are 0, and not what rounding leaves.
     """
     length = series.shape[-1]
     padded = pad(series, (SIZE // 2 * dilation, SIZE // 2 * dilation))
     step = -(-length // MOST_TIMES)
     starts = range(0, SIZE * dilation, dilation)
-    seen = torch.stack([padded[..., s : s + length : step] for s in starts], dim=-3)
-    return seen.flatten(-2)
-
-
-def convolve(series: Tensor, weight: Tensor, dilation: int, n_groups: int) -> Tensor:
-    """Return responses (n, k, t) of kernels (k, c, 9) at the times of `windows`."""
-    step = -(-series.shape[-1] // MOST_TIMES)
-    padding = SIZE // 2 * dilation
-    return conv1d(series, weight, None, step, padding, dilation, n_groups)
+    middle = series[..., ::step]
+    places = [padded[..., s : s + length : step] - middle for s in starts]
+    return torch.stack(places, dim=-3).flatten(-2)
 
 
 def split_rows(series: Tensor, n_rows: int) -> tuple[Tensor, ...]:
@@ -132,16 +130,13 @@ class CompetingKernels(nn.Module):
         for dilation, kernels, mixing in zip(
             self.dilations, self.kernels, self.mixing, strict=True
         ):
-            if torch.compiler.is_exporting():
-                weight = kernels.flatten(0, 1)[:, None]
-                all_of_them = convolve(mixing @ series, weight, dilation, shape[0])
-                responses = all_of_them.transpose(0, 1).reshape(shape)
-            elif mixing.shape[1] == 1:
-                seen, out = windows(series[:, 0], dilation), responses.flatten(0, 1)
-                torch.matmul(kernels.flatten(0, 1), seen, out=out)
+            if mixing.shape[1] == 1:
+                seen, of_all = windows(series[:, 0], dilation), kernels.flatten(0, 1)
+                torch.matmul(of_all, seen, out=responses.flatten(0, 1))
             else:
                 seen = windows((mixing @ series).transpose(0, 1), dilation)
-                torch.matmul(kernels, seen, out=responses)
+                # Mixtures of the same values may differ by rounding.
+                torch.matmul(kernels, hardshrink(seen, ROUNDING), out=responses)
             best = responses.amax(dim=1, keepdim=True)
             worst = responses.amin(dim=1, keepdim=True)
             # Sums, since means take twice as long, and `eq`, which is faster than `le`.
@@ -255,9 +250,9 @@ class Proportions(nn.Module):
             self.thresholds[i] = middle
             # By the side on which responses are nearer, or it would hold many more.
             width = 2 * torch.minimum(end - middle, middle - start)
-            # Where many responses are the same, a ramp needs some width all the same.
+            # Where many responses are the same, a ramp must be wider than rounding.
             least = values.std(dim=1, keepdim=True) / 100
-            width = torch.where(width > 0, width, least)
+            width = torch.where(width > LUMP, width, least)
             self.scales[i] = torch.where(width > 0, 1 / width, 1.0)
 
     @torch.no_grad()
@@ -311,11 +306,8 @@ class Proportions(nn.Module):
         """Yield the responses (84, n, t) at each dilation."""
         for dilation, mixing in zip(self.dilations, self.mixing, strict=True):
             weights = mixing[:, :, None] * self.kernels[:, None]  # (84, c, 9)
-            if torch.compiler.is_exporting():
-                yield convolve(series, weights, dilation, 1).transpose(0, 1)
-            else:
-                seen = windows(series.transpose(0, 1), dilation).flatten(0, 1)
-                yield (weights.flatten(1) @ seen).unflatten(1, (series.shape[0], -1))
+            seen = windows(series.transpose(0, 1), dilation).flatten(0, 1)
+            yield (weights.flatten(1) @ seen).unflatten(1, (series.shape[0], -1))
 
 
 def part_means(length: int, n_parts: int, like: Tensor) -> Tensor:
