@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import multiprocessing
 import os
 import threading
 import warnings
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -137,6 +139,40 @@ def test_one_classifier_predicts_in_eight_threads(digits):
     X, y = digits
     model = DeepInfomaxClassifier(quick(), n_steps=5, random_state=0).fit(X, y)
     assert_same_in_eight_threads(model.predict_proba, X)
+
+
+# Forks
+
+
+def report(dim, X, queue):
+    """Say what a fork raises, on the threads of its parent and on one."""
+    errors = []
+    for n_threads in (2, 1):
+        torch.set_num_threads(n_threads)
+        for method in (dim.transform, clone(dim).fit):
+            try:
+                method(X)
+            except RuntimeError as error:
+                errors.append(str(error))
+    queue.put(errors)
+
+
+def test_a_fork_says_that_it_lacks_the_threads(digits):
+    X = digits[0][:64]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        dim = quick().fit(X)
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        fork = context.Process(target=report, args=(dim, X, queue))
+        fork.start()
+        errors = queue.get(timeout=60)
+        fork.join()
+    finally:
+        torch.set_num_threads(before)
+    assert len(errors) == 2
+    assert all("a fork of one that computed on several threads" in e for e in errors)
 
 
 # Workers

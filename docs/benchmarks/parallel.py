@@ -1,12 +1,13 @@
-"""A grid search by two workers on two cores, beside the same fits one after the other.
+"""A grid search by two workers on two cores, beside its fits one after the other.
 
-A grid of four fits, in turns: in this process with all its threads and with one, then by
-two workers of loky, threads, Dask and Ray. What is not installed is left out::
+A grid of four fits, in turns: in this process with all its threads and with one, then
+by two workers of loky, threads, Dask and Ray. What is not installed is left out::
 
     python docs/benchmarks/parallel.py --repeats 3
 
-Start is what a new process or cluster takes before it can fit: imports for the most part.
-The grid begins then. Scores are to be the same, since all fits have the same seed.
+Start is what new processes take before they can fit: imports for the most part. The
+grid begins then; Ray starts its workers once more for it. Scores are to be the same,
+since all fits have the same seed.
 """
 
 import argparse
@@ -16,10 +17,6 @@ import statistics
 import time
 import warnings
 from contextlib import contextmanager, nullcontext
-
-# Libraries read these when they are imported: without them, backends divide the cores.
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.pop(name, None)
 
 import joblib
 import numpy as np
@@ -32,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sk_dim import DeepInfomaxTransformer
 
 N_WORKERS = 2
+LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextmanager
@@ -68,9 +66,11 @@ def dask():
     from dask.distributed import Client
 
     cluster = {"n_workers": N_WORKERS, "threads_per_worker": 1}
-    with Client(**cluster, dashboard_address=None):
-        with joblib.parallel_config("dask", n_jobs=N_WORKERS):
-            yield
+    with (
+        Client(**cluster, dashboard_address=None),
+        joblib.parallel_config("dask", n_jobs=N_WORKERS),
+    ):
+        yield
 
 
 @contextmanager
@@ -118,6 +118,8 @@ def measure(engine, X, y, n_epochs):
         refit=False,
         error_score="raise",
     )
+    for limit in LIMITS:  # without them backends divide the cores; Dask sets some
+        os.environ.pop(limit, None)
     begin = time.perf_counter()
     with engine():
         tasks = (joblib.delayed(ready)() for _ in range(N_WORKERS))
@@ -154,7 +156,7 @@ def main():
         f"{joblib.__version__}; 4 fits of {args.rows:,} images of 3x32x32 pixels, "
         f"{args.epochs} epochs each\n"
     )
-    print("| engine | round | threads a worker | start, s | grid, s | a fit, s | scores |")
+    print("| engine | round | threads | start, s | grid, s | a fit, s | scores |")
     print("|---|---|---|---|---|---|---|", flush=True)
     measured = {name: [] for name in args.engines}
     for round_ in range(args.repeats):
@@ -175,7 +177,9 @@ def main():
     print("| engine | start, s | grid, s | both, s |\n|---|---|---|---|")
     for name, rows in measured.items():
         if rows:
-            start, grid = (statistics.median(column) for column in zip(*rows))
+            start, grid = (
+                statistics.median(column) for column in zip(*rows, strict=True)
+            )
             both = statistics.median(map(sum, rows))
             spread = [row[1] for row in rows]
             print(
