@@ -4,6 +4,8 @@ import hashlib
 import itertools
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -189,7 +191,8 @@ def loky():
 
 @contextmanager
 def dask():
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None
@@ -202,33 +205,16 @@ def dask():
 
 @contextmanager
 def ray():
-    engine = pytest.importorskip("ray")
+    import ray as engine
     from ray.util.joblib import register_ray
 
-    folder = str(Path(__file__).parent)  # Ray hands on the working directory alone
-    engine.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": folder}},
-    )
+    engine.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     register_ray()
     try:
         with joblib.parallel_config("ray", n_jobs=2):
             yield
     finally:
         engine.shutdown()
-
-
-@pytest.fixture(name="one_thread")
-def _one_thread(monkeypatch):
-    """Compute here on one thread, as workers do: the rounding is then the same."""
-    for name in LIMITS:
-        monkeypatch.delenv(name, raising=False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def learn(X):
@@ -241,11 +227,9 @@ def learn(X):
     return Z, isinstance(X, np.memmap), torch.get_num_threads()
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # of Ray about itself
-@pytest.mark.parametrize("engine", [loky, dask, ray])
-def test_workers_find_what_one_process_finds(engine):
+def compare(engine):
+    """Search with two workers and in this process, on one thread as they do."""
+    torch.set_num_threads(1)
     before = ROWS.copy()
     model = make_pipeline(quick(input_type="table"), LogisticRegression())
     grid = {"deepinfomaxtransformer__n_components": [2, 8]}
@@ -263,3 +247,24 @@ def test_workers_find_what_one_process_finds(engine):
             # Two workers have no more threads in all than there are cores.
             assert n_threads <= max(1, (os.cpu_count() or 1) // 2)
     assert (before == ROWS).all()
+    print("the same")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["loky", "distributed", "ray"])
+def test_workers_find_what_one_process_finds(engine):
+    """In a process of its own, where no limits of threads are set."""
+    pytest.importorskip("joblib.externals.loky" if engine == "loky" else engine)
+    environment = {name: v for name, v in os.environ.items() if name not in LIMITS}
+    folders = [str(Path(__file__).parent), *sys.path]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    name = "dask" if engine == "distributed" else engine
+    code = f"import test_parallel; test_parallel.compare(test_parallel.{name})"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "the same" in ran.stdout, ran.stderr
