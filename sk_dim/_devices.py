@@ -1,5 +1,6 @@
 """Which device and precision to compute in, and torch's global state on the way."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,25 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 # torch's global generator, which initialises weights, belongs to one thread at a time,
 # which may come back for it: a callback of a fit may build, load or copy another net.
 _GLOBAL_GENERATOR = threading.RLock()
+
+_computed_in: int | None = None  # the process whose threads torch computes on
+
+
+def check_fork() -> None:
+    """Raise a RuntimeError in a fork of a process that computed on several threads.
+
+    A fork lacks those threads, and torch would wait for them without end.
+    """
+    global _computed_in
+    if torch.get_num_threads() == 1:
+        return
+    if _computed_in not in (None, os.getpid()):
+        raise RuntimeError(
+            "this process is a fork of one that computed on several threads, and would "
+            "wait without end for those it lacks; use joblib's backend 'loky' or the "
+            "start method 'spawn', or call torch.set_num_threads(1) here first."
+        )
+    _computed_in = os.getpid()
 
 
 def choose_device(device: Any) -> torch.device:

@@ -65,6 +65,7 @@ QUICK = {
         "guide/few_labels",
         "guide/keep",
         "guide/long_runs",
+        "guide/parallel",
     ],
 )
 def test_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sk_dim._devices import available_device, seeded
+from sk_dim._devices import available_device, check_fork, seeded
 from sk_dim._inputs._batches import SliceLoader, Source, rows_that_fit
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._outputs import Output
@@ -316,6 +316,7 @@ class Model:
         ValueError
             From its iterator, at a value too large to be encoded.
         """
+        check_fork()
         n_at_once = rows_that_fit(rows.n_values, n_most)
         if not rows.is_streamed:
             return SliceLoader(StreamedRows(rows, self.scaling.checked), n_at_once)

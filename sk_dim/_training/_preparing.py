@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from sk_dim._devices import (
     PRECISIONS,
+    check_fork,
     choose_device,
     choose_precision,
 )
@@ -113,6 +114,7 @@ def _check_device(given: Any, used: torch.device) -> None:
 
 def check_training(estimator: BaseEstimator) -> None:
     """Check the parameters that may change from one training to the next."""
+    check_fork()
     if not (isinstance(estimator.max_iter, str) and estimator.max_iter == "auto"):
         check_integer("max_iter", estimator.max_iter, 1)
     if estimator.max_time is not None:
