@@ -622,3 +622,25 @@ def test_what_is_read_in_blocks_goes_on_too(tmp_path, kind):
         DeepInfomaxTransformer(**params, callbacks=[KillAt()]).fit(X)
     resumed = DeepInfomaxTransformer(**params, warm_start=True).fit(X)
     np.testing.assert_array_equal(resumed.transform(rows), whole)
+
+
+class GoElsewhere(Callback):
+    """Changes the current folder within a fit."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_epoch_begin(self, net, **_):
+        os.chdir(self.folder)
+
+
+def test_a_relative_path_is_that_of_the_folder_at_the_start(tmp_path, monkeypatch):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    callbacks = [GoElsewhere(tmp_path / "there")]
+    DeepInfomaxTransformer(checkpoint="run.ckpt", callbacks=callbacks, **SMALL).fit(
+        TABLE
+    )
+    assert names(tmp_path / "here") == ["run.ckpt"]
+    assert names(tmp_path / "there") == []

@@ -9,6 +9,7 @@ import time
 import zlib
 from dataclasses import fields, is_dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,8 @@ class Checkpoint(OwnCallback):
         groups: np.ndarray | None,
         n_devices: int,
     ) -> None:
-        self.path = estimator.checkpoint
+        # Whatever becomes the current folder, a fit writes to one file.
+        self.path = Path(estimator.checkpoint).absolute()
         self.model = model
         self.n_devices = n_devices
         self.is_first = True
