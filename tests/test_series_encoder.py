@@ -196,6 +196,22 @@ def test_a_saved_encoder_is_the_same():
     assert again.encoder_.trust == dim.encoder_.trust
 
 
+@pytest.mark.parametrize("kind", ["steps", "rounded walks", "8 bits"])
+def test_whole_numbers_have_the_same_features_in_every_dtype(kind):
+    """Many values and responses are equal there, and must be so whatever is rounded."""
+    rng = np.random.default_rng(0)
+    X = {
+        "steps": np.repeat(100 * rng.integers(0, 5, (40, 3, 8)), 8, axis=2),
+        "rounded walks": np.round(3 * walks(40, 1, 64)),
+        "8 bits": (40 * walks(40, 2, 64) + 128).clip(0, 255).round(),
+    }[kind].astype(np.float32)
+    dim = fitted(X)
+    Z = dim.transform(X)
+    for dtype in (np.float64, np.int16):
+        difference = dim.transform(X.astype(dtype)) - Z
+        assert np.abs(difference).max() < 1e-3 * Z.std()
+
+
 def test_the_same_seed_gives_the_same_features_and_another_others():
     X = walks(30, 1, 50)
     Z = fitted(X).transform(X)

@@ -83,6 +83,21 @@ def test_the_best_kernel_gets_its_response_and_the_worst_a_count(n_channels):
 
 
 @pytest.mark.parametrize("n_channels", [1, 3])
+def test_where_a_series_is_flat_no_kernel_wins(n_channels):
+    torch.manual_seed(0)
+    competition = CompetingKernels(n_channels, 60)
+    flat = 0.1 + walks(4, n_channels, 1).expand(-1, -1, 60)
+    ends = competition(torch.zeros(4, n_channels, 60)), competition(flat)
+    assert (ends[0] == 0).all()
+    # Only near the ends, where kernels see zeros beside it, does anything count.
+    groups = ends[1].view(4, -1, 2, 32, 8)[:, :, 1].square().sum(dim=3)
+    for i, dilation in enumerate(competition.dilations):
+        torch.testing.assert_close(
+            groups[:, i], torch.full((4, 32), 2 * 4 * dilation / 60)
+        )
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
 def test_proportions_are_shares_of_time_above_thresholds(n_channels):
     torch.manual_seed(0)
     proportions = Proportions(n_channels, 40, n_thresholds=4)

@@ -65,6 +65,7 @@ class CompetingKernels(nn.Module):
 
     At each time, in each group, the kernel of the largest response gets that response,
     and the one of the smallest response gets a count of 1. Both are averaged over time.
+    Times at which all respond alike, where a series is flat, count for none.
 
     Parameters
     ----------
@@ -139,6 +140,7 @@ class CompetingKernels(nn.Module):
                 torch.matmul(kernels, hardshrink(seen, ROUNDING), out=responses)
             best = responses.amax(dim=1, keepdim=True)
             worst = responses.amin(dim=1, keepdim=True)
+            worst = worst.masked_fill(worst == best, torch.nan)  # no kernel is
             # Sums, since means take twice as long, and `eq`, which is faster than `le`.
             of_each = (*shape[:2], n_samples, n_times)
             torch.eq(responses, worst, out=share)
