@@ -440,18 +440,10 @@ class DeepInfomaxTransformer(
             or `out` has another shape or dtype.
         """
         check_is_fitted(self)
-        layer = self._layer
         if is_dask(X) and out is None:
             check_rows(self, X, self.model_.fmt, n_min=0)
             return map_dask(self.batch_function(), X)
-        rows = self._rows(X)
-        output = None
-        if out is not None:
-            output = Output(out, (len(rows), self._n_features_out))
-        found = self.model_.encode(
-            rows, lambda features: {layer: features.layers()[layer].flatten(1)}, output
-        )
-        return found[layer] if output is None else output.finish()
+        return self._encode(self._rows(X), out)
 
     def batch_function(
         self, column: str | None = None, *, output: str = "features"
@@ -465,16 +457,23 @@ class DeepInfomaxTransformer(
         Parameters
         ----------
         column : str, default=None
-            Column that holds the samples. None takes the only column, or all columns as
-            those of a table.
+            Column that holds the samples. None takes the columns that `fit` saw, by
+            their names and in their order; if these had no names, the only column, or
+            all columns as those of a table.
         output : str, default="features"
-            Name of the column of features, float32.
+            Name of the column of features, float32, which a batch must not have yet.
 
         Returns
         -------
         callable
             From a batch to the same with a column of features more; from an array to an
-            array of features (n, n_features_out).
+            array of features (n, n_features_out). Other columns stay as they are.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If a name is no string; from the function, if a batch lacks the column, or
+            has the one of features already.
 
         Examples
         --------
@@ -488,7 +487,10 @@ class DeepInfomaxTransformer(
         (2, 1024)
         """
         check_is_fitted(self)
-        return BatchFunction(self.transform, self._n_features_out, column, output)
+        names = getattr(self, "feature_names_in_", None)
+        return BatchFunction(
+            self._encode_batch, self._n_features_out, column, output, names
+        )
 
     def features(self, X: ArrayLike) -> dict[str, np.ndarray]:
         """Compute the features of every layer, in one pass.
@@ -566,6 +568,21 @@ class DeepInfomaxTransformer(
         return float(self.model_.candidate_bounds(rows, N_CANDIDATES).mean())
 
     # The way of the rows
+
+    def _encode_batch(self, X: ArrayLike) -> np.ndarray:
+        """Compute features as transform does, whatever names columns have."""
+        rows = rows_like(self, X, self.model_.fmt, has_names=False)
+        return self._encode(rows)
+
+    def _encode(self, rows: Rows, out: Any = None) -> Any:
+        layer = self._layer
+        output = None
+        if out is not None:
+            output = Output(out, (len(rows), self._n_features_out))
+        found = self.model_.encode(
+            rows, lambda features: {layer: features.layers()[layer].flatten(1)}, output
+        )
+        return found[layer] if output is None else output.finish()
 
     def _rows(self, X: ArrayLike, n_min: int = 1) -> Rows:
         """Check X against what fit saw."""

@@ -24,7 +24,13 @@ def check_lazy_dtype(X: LazyArray) -> None:
 
 
 def check_lazy(
-    estimator: Any, X: LazyArray, n_min: int, *, is_first: bool, has_columns: bool
+    estimator: Any,
+    X: LazyArray,
+    n_min: int,
+    *,
+    is_first: bool,
+    has_columns: bool,
+    has_names: bool = True,
 ) -> None:
     """Check the shape of a lazy array as scikit-learn does that of an array.
 
@@ -34,7 +40,7 @@ def check_lazy(
         Gets or has `n_features_in_`.
     X : LazyArray
         What was given. Its values are checked when they are read.
-    n_min, is_first, has_columns
+    n_min, is_first, has_columns, has_names
         As of `check_numbers`.
 
     Raises
@@ -64,8 +70,9 @@ def check_lazy(
             f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is "
             "required."
         )
-    if has_columns:
+    if has_columns and has_names:
         _check_feature_names(estimator, X, reset=is_first)
+    if has_columns:
         _check_n_features(estimator, X, reset=is_first)
 
 
