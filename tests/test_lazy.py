@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
@@ -328,6 +330,42 @@ def test_shards_that_change_are_told():
         DeepInfomaxTransformer(**FAST).fit(sliced(TABLE, 50), groups=np.arange(20))
     with pytest.raises(TypeError, match="a function that returned int, which is no"):
         DeepInfomaxTransformer(**FAST).fit(lambda: 3)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [IMAGES, torch.zeros(9, 4), "a.npy", {"a": TABLE}, Recorded(TABLE)],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_function_that_returns_one_array_is_told(one):
+    name = type(one).__name__
+    with pytest.raises(TypeError, match=f"a function that returned one {name}, whose"):
+        DeepInfomaxTransformer(**FAST).fit(lambda: one)
+
+
+def test_shards_without_rows_are_left_out():
+    whole = DeepInfomaxTransformer(**FAST).fit(sliced(TABLE, 150))
+    parts = [TABLE[:0], TABLE[:150], [], TABLE[:0, :3], TABLE[150:]]
+    dim = DeepInfomaxTransformer(**FAST).fit(lambda: parts)
+    np.testing.assert_array_equal(dim.transform(TABLE), whole.transform(TABLE))
+
+
+def test_functions_that_need_arguments_are_told_before_training():
+    with pytest.raises(TypeError, match=r"X is called with no arg.* \(folder\)"):
+        DeepInfomaxTransformer(**FAST).fit(lambda folder: [TABLE])
+    for name in ("augment", "bound", "critic", "encoder"):
+        dim = DeepInfomaxTransformer(**FAST | {name: lambda batch: batch})
+        with pytest.raises(TypeError, match=rf"{name} is called with .* \(batch\) \("):
+            dim.fit(TABLE)
+
+
+def test_shards_are_refused_before_training_where_features_are_asked_for():
+    dim = DeepInfomaxTransformer(**FAST)
+    model = make_pipeline(dim, LogisticRegression())
+    for method in (dim.fit_transform, model.fit):
+        with pytest.raises(TypeError, match="X is a function, which only fit takes"):
+            method(sliced(TABLE, 50), np.arange(300) % 2)
+    assert not hasattr(dim, "model_")
 
 
 def test_only_fit_takes_shards():

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn import config_context
 
 from sk_dim import DeepInfomaxTransformer
 
@@ -90,7 +91,7 @@ def test_whole_chunks_are_written(dim, monkeypatch):
             TypeError,
             "out is list, which cannot be written to by rows",
         ),
-        (np.broadcast_to(np.float32(0), (70, 8)), ValueError, "out is read-only"),
+        (np.broadcast_to(np.float32(0), (70, 8)), ValueError, "ndarray, is read-only"),
     ],
     ids=["shape", "dtype", "list", "read-only"],
 )
@@ -100,25 +101,42 @@ def test_what_cannot_be_written_to(dim, out, error, match):
     assert not np.any(out)
 
 
+@pytest.mark.parametrize("kind", [memmap, h5, zarr_array], ids=lambda k: k.__name__)
+def test_files_that_are_only_read_are_refused_before_anything_is_computed(
+    dim, kind, tmp_path, monkeypatch
+):
+    out = kind(tmp_path, (70, 8))
+    if kind is memmap:
+        out = np.load(tmp_path / "Z.npy", mmap_mode="r")
+    elif kind is h5:
+        out.file.close()
+        out = pytest.importorskip("h5py").File(tmp_path / "Z.h5")["Z"]
+    else:
+        out = pytest.importorskip("zarr").open_array(tmp_path / "Z.zarr", mode="r")
+    monkeypatch.setattr(type(dim.model_), "encode", None)
+    with pytest.raises(ValueError, match="is read-only; open files and memory maps"):
+        dim.transform(X, out=out)
+
+
 # Dask
 
 
 def test_a_dask_array_gives_one_that_is_not_computed(dim, monkeypatch):
     da = pytest.importorskip("dask.array")
     calls = []
-    encode = DeepInfomaxTransformer._encode
+    encode = DeepInfomaxTransformer._encode_batch
 
-    def recorded(self, rows, *out):
-        calls.append(len(rows))
-        return encode(self, rows, *out)
+    def recorded(self, X):
+        calls.append(len(X))
+        return encode(self, X)
 
-    monkeypatch.setattr(DeepInfomaxTransformer, "_encode", recorded)
+    monkeypatch.setattr(DeepInfomaxTransformer, "_encode_batch", recorded)
     Z = dim.transform(da.from_array(X, chunks=(20, 3)))
     assert isinstance(Z, da.Array)
     assert (Z.shape, Z.dtype, Z.chunks[0]) == ((70, 8), np.float32, (20, 20, 20, 10))
     assert calls == [], "nothing was computed, not even of no rows"
     np.testing.assert_allclose(Z.compute(), dim.transform(X), atol=1e-6)
-    assert sorted(calls) == [10, 20, 20, 20, 70]
+    assert sorted(calls) == [10, 20, 20, 20]
 
 
 def test_dask_arrays_of_images(of_images):
@@ -294,6 +312,28 @@ def test_pandas_output_stays_that_of_the_estimator_alone(dim):
     model = DeepInfomaxTransformer(8, max_iter=1).fit(X).set_output(transform="pandas")
     assert isinstance(model.batch_function()(X), np.ndarray)
     assert isinstance(model.transform(X), pd.DataFrame)
+
+
+def test_frames_are_not_made_of_what_stays_out_of_memory(dim):
+    da = pytest.importorskip("dask.array")
+    lazy = da.from_array(X, chunks=(20, 4))
+    model = DeepInfomaxTransformer(8, max_iter=1).fit(X).set_output(transform="pandas")
+    out = np.empty((70, 8), np.float32)
+    match = r"set_output\(transform='pandas'\) makes a frame in memory"
+    with pytest.raises(ValueError, match=match):
+        model.transform(lazy)
+    with pytest.raises(ValueError, match=match):
+        model.transform(X, out=out)
+    new = DeepInfomaxTransformer(8, max_iter=1)
+    with (
+        config_context(transform_output="pandas"),
+        pytest.raises(ValueError, match=match),
+    ):
+        new.fit_transform(lazy)
+    assert not hasattr(new, "model_"), "it is refused before the training"
+    model.set_output(transform="default")
+    assert model.transform(X, out=out) is out
+    assert isinstance(model.transform(lazy), da.Array)
 
 
 @pytest.mark.slow

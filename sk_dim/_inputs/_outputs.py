@@ -1,10 +1,12 @@
 """Features that go elsewhere than into one array in memory."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 
 from sk_dim._inputs._refusals import as_table
 from sk_dim.arrays import chunk_rows
@@ -41,9 +43,10 @@ class Output:
                 f"out is of shape {tuple(out.shape)} and {out.dtype}, but the features "
                 f"are of shape {shape} and float32; make it anew."
             )
-        if isinstance(out, np.ndarray) and not out.flags.writeable:
+        if _is_read_only(out):
             raise ValueError(
-                "out is read-only; open a memory map with mode 'r+' or 'w+'."
+                f"out, of type {type(out).__name__}, is read-only; open files and "
+                "memory maps with mode 'r+'."
             )
         self.out = out
         n_rows = max(1, WRITTEN_VALUES // max(1, shape[1]))
@@ -69,6 +72,41 @@ class Output:
     def _put(self, values: np.ndarray) -> None:
         self.out[self.start : self.start + len(values)] = values
         self.start += len(values)
+
+
+def _is_read_only(out: Any) -> bool:
+    """Whether an array of NumPy, h5py or zarr says that it cannot be written to."""
+    if isinstance(out, np.ndarray):
+        return not out.flags.writeable
+    mode = getattr(getattr(out, "file", None), "mode", "")
+    return mode == "r" or bool(getattr(out, "read_only", False))
+
+
+def write_layer(model: Any, layer: str, rows: Any, out: Any = None) -> Any:
+    """Return the features of a layer of a Model, or write them into `out`."""
+    output = None
+    if out is not None:
+        n_features = math.prod(model.net.layer_shapes[layer])
+        output = Output(out, (len(rows), n_features))
+    found = model.encode(
+        rows, lambda features: {layer: features.layers()[layer].flatten(1)}, output
+    )
+    return found[layer] if output is None else output.finish()
+
+
+def refuse_frames(estimator: Any) -> None:
+    """Raise a ValueError where scikit-learn is to make a frame of what transform gives.
+
+    It would compute a dask array, and read back what was written into `out`.
+    """
+    own = getattr(estimator, "_sklearn_output_config", {})
+    wanted = own.get("transform", get_config()["transform_output"])
+    if wanted != "default":
+        raise ValueError(
+            f"set_output(transform={wanted!r}) makes a frame in memory, but features "
+            "of a dask array, and those that are written into `out`, are to stay out "
+            "of it; call set_output(transform='default') first."
+        )
 
 
 class BatchFunction:
