@@ -14,10 +14,13 @@ from torch.utils.data import Dataset
 
 from sk_dim._inputs._lazy import check_lazy_dtype
 from sk_dim._inputs._refusals import (
+    columns_of,
     how_to_read,
     is_number,
+    refuse_flaws,
     refuse_other_than_arrays,
     strings,
+    why_no_numbers,
 )
 from sk_dim.arrays import DatasetArray, is_lazy
 
@@ -48,6 +51,7 @@ def as_array(X: Any, pad: Pad | None = None) -> Any:
     if type(X).__module__.partition(".")[0] == "pyarrow":
         X = _from_arrow(X)
     _check_mask(X)
+    refuse_flaws(X)
     if is_lazy(X):
         check_lazy_dtype(X)
     elif isinstance(X, Tensor):
@@ -58,7 +62,9 @@ def as_array(X: Any, pad: Pad | None = None) -> Any:
         X = _from_items(X, pad)
     elif _is_column(X):
         values = np.asarray(X)
-        if values.dtype.kind in "OUS":
+        if values.ndim > 2:  # polars has columns of arrays
+            X = values
+        elif values.dtype.kind in "OUS":
             X = _stack(values.ravel().tolist(), X, pad)
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if kind == "c":
@@ -113,7 +119,10 @@ def check_numbers(
     ValueError or TypeError
         For what is empty, sparse, of too few rows, not numbers or not finite.
     """
+    given = X
     try:
+        if _has_polars_dates(X):
+            raise TypeError("polars makes numbers of dates, of whatever unit")
         if has_columns and has_names:
             X = validate_data(
                 estimator,
@@ -134,16 +143,13 @@ def check_numbers(
             )
             if has_columns:
                 _check_n_features(estimator, X, reset=is_first)
-    except ValueError as error:
-        _, is_string, value = str(error).partition("could not convert string to float:")
-        if is_string:
-            raise ValueError(strings(value.strip(" '\""))) from error
-        if "setting an array element with a sequence" in str(error):
-            raise ValueError(
-                "X has several columns, and cells of it hold arrays or lists; pass the "
-                "one column that holds the samples, or a column for each number."
-            ) from error
-        raise
+        if X.dtype.kind in "OUS":  # of categories
+            X = X.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        reason = why_no_numbers(columns_of(given))
+        if not reason:
+            raise
+        raise ValueError(reason) from error
     if X.dtype.kind in "mM":
         X = _seconds(X)
     check_finite(X, allow_nan=allow_nan)
@@ -194,6 +200,14 @@ def check_finite(
         "fill these values in (tables: sklearn.impute.SimpleImputer; gaps and ends of "
         "series: input_type='series' takes NaN)."
     )
+
+
+def _has_polars_dates(X: Any) -> bool:
+    """Whether X is a frame of polars that has dates beside other columns."""
+    if not hasattr(X, "get_columns"):
+        return False
+    are_dates = [dtype.is_temporal() for dtype in X.dtypes]
+    return any(are_dates) and not all(are_dates)
 
 
 def _from_arrow(X: Any) -> Any:

@@ -16,10 +16,16 @@ def check_lazy_dtype(X: LazyArray) -> None:
         kind = np.dtype(X.dtype).kind
     except TypeError:
         kind = "O"
-    if kind not in "biufc":  # complex numbers have their own words
+    if kind == "c":
         raise ValueError(
-            f"X is {type(X).__name__} of dtype {X.dtype}, but only numbers are read by "
-            "rows; convert it first, or pass numpy.asarray(X) if it fits into memory."
+            f"Complex data not supported: X is {X.dtype}; pass real and imaginary "
+            "parts, or absolute values and angles, as columns or channels."
+        )
+    if kind not in "biuf":
+        raise ValueError(
+            f"X is {type(X).__name__} of dtype {X.dtype}, but only numbers of a dtype "
+            "of NumPy are read by rows; convert it first, or pass numpy.asarray(X) if "
+            "it fits into memory."
         )
 
 
@@ -46,7 +52,7 @@ def check_lazy(
     Raises
     ------
     ValueError
-        For too few rows, values or axes.
+        For too few rows, values or axes, and for what cannot be read.
     """
     shape = tuple(X.shape)
     if len(shape) < 2:
@@ -74,6 +80,8 @@ def check_lazy(
         _check_feature_names(estimator, X, reset=is_first)
     if has_columns:
         _check_n_features(estimator, X, reset=is_first)
+    if is_first:  # also that it can be read by row numbers, and up to its end
+        read(X, np.array([0, shape[0] - 1]))
 
 
 def first_rows(X: Any) -> np.ndarray:
