@@ -276,6 +276,18 @@ def test_record_batches_keep_their_names(of_names):
         model.fit(lambda: [right, wrong])
 
 
+def test_single_columns_are_tables_of_one():
+    pd = pytest.importorskip("pandas")
+    column = X[:, 0]
+    one = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(column[:, None])
+    expected = one.transform(column[:, None])
+    add = one.batch_function()
+    for batch in (column, pd.Series(column)):
+        np.testing.assert_array_equal(add(batch), expected)
+    for batch in ({"a": column}, {"a": column.tolist()}, pd.DataFrame({"a": column})):
+        np.testing.assert_allclose(features_of(add(batch)), expected, atol=1e-6)
+
+
 def test_a_column_that_is_not_there_is_told(dim):
     with pytest.raises(ValueError, match="no column 'x', but 'image', 'y'; name"):
         dim.batch_function("x")({"image": X, "y": X[:, 0]})

@@ -181,7 +181,7 @@ class BatchFunction:
         if package == "pandas" and hasattr(batch, "columns"):
             features = self._encode(batch[self._choose(list(batch.columns))])
             return batch.assign(**{self.output: list(features)})
-        return self._encode(batch[:, None] if _is_flat(batch) else batch)
+        return self._encode(np.asarray(batch)[:, None] if _is_flat(batch) else batch)
 
     def _choose(self, present: list[str]) -> list[str]:
         """Return the names of the columns that hold the samples, of those there are."""

@@ -118,7 +118,7 @@ def why_no_numbers(columns: list[tuple[Any, np.ndarray]]) -> str:
 
 
 def _why_no_number(cell: Any, where: str) -> str:
-    if is_number(cell):
+    if is_number(cell) or isinstance(cell, Mapping):  # NumPy has a sentence for these
         return ""
     if isinstance(cell, str | bytes | PathLike):
         return strings(cell, where)
