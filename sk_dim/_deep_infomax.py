@@ -19,10 +19,15 @@ from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from sk_dim._inputs._groups import read_groups
-from sk_dim._inputs._outputs import BatchFunction, Output, is_dask, map_dask
+from sk_dim._inputs._outputs import (
+    BatchFunction,
+    is_dask,
+    map_dask,
+    refuse_frames,
+    write_layer,
+)
 from sk_dim._inputs._rows import Rows, check_rows, read_array
-from sk_dim._inputs._shards import is_shards
+from sk_dim._inputs._shards import is_shards, read_with_groups
 from sk_dim._training import _launch as launch
 from sk_dim._training._attributes import ModelAttributes
 from sk_dim._training._callbacks import EpochReport, EpochTasks, copy_callbacks
@@ -340,7 +345,7 @@ class DeepInfomaxTransformer(
             goes_on = saved["training"] is None
             saved = None if goes_on else saved
         with self._unchanged_if_it_fails(goes_on):
-            X, codes = self._with_codes(X, groups)
+            X, codes = read_with_groups(self, X, groups)
             rows = self._open(X, codes, goes_on)
             checkpoint, position = self._open_checkpoint(rows, codes, saved)
             n_epochs = self._n_epochs(len(rows))
@@ -402,7 +407,7 @@ class DeepInfomaxTransformer(
             )
             return self
         with self._unchanged_if_it_fails(goes_on):
-            X, codes = self._with_codes(X, groups)
+            X, codes = read_with_groups(self, X, groups)
             self._train(
                 self._open(X, codes, goes_on),
                 1,
@@ -413,6 +418,37 @@ class DeepInfomaxTransformer(
                 groups=codes,
             )
         return self
+
+    def fit_transform(self, X: ArrayLike, y: Any = None, **fit_params: Any) -> Any:
+        """Learn from samples, and compute their features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            As in `fit`, but no function that yields shards.
+        y : None
+            Ignored.
+        **fit_params : dict
+            Of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out), float32
+            As `transform` returns it.
+
+        Raises
+        ------
+        ValueError or TypeError
+            As in `fit`.
+        """
+        if is_shards(X):
+            raise TypeError(
+                "X is a function, which only fit takes, outside of a pipeline; call "
+                "fit(X), and then transform for one shard at a time."
+            )
+        if is_dask(X):
+            refuse_frames(self)
+        return super().fit_transform(X, y, **fit_params)
 
     def transform(self, X: ArrayLike, *, out: Any = None) -> Any:
         """Compute features.
@@ -436,21 +472,16 @@ class DeepInfomaxTransformer(
         ------
         ValueError or TypeError
             If samples have another shape than in `fit`, the encoder lacks the layer,
-            or `out` has another shape or dtype.
+            or `out` has another shape or dtype, or cannot be written to. Also if
+            `set_output` asks for a frame, but `out` or an array of dask for none.
         """
         check_is_fitted(self)
-        layer = self._layer
+        if is_dask(X) or out is not None:
+            refuse_frames(self)
         if is_dask(X) and out is None:
             check_rows(self, X, self.model_.fmt, n_min=0)
             return map_dask(self.batch_function(), X)
-        rows = self._rows(X)
-        output = None
-        if out is not None:
-            output = Output(out, (len(rows), self._n_features_out))
-        found = self.model_.encode(
-            rows, lambda features: {layer: features.layers()[layer].flatten(1)}, output
-        )
-        return found[layer] if output is None else output.finish()
+        return write_layer(self.model_, self._layer, self._rows(X), out)
 
     def batch_function(
         self, column: str | None = None, *, output: str = "features"
@@ -464,16 +495,23 @@ class DeepInfomaxTransformer(
         Parameters
         ----------
         column : str, default=None
-            Column that holds the samples. None takes the only column, or all columns as
-            those of a table.
+            Column that holds the samples. None takes the columns that `fit` saw, by
+            their names and in their order; if these had no names, the only column, or
+            all columns as those of a table.
         output : str, default="features"
-            Name of the column of features, float32.
+            Name of the column of features, float32, which a batch must not have yet.
 
         Returns
         -------
         callable
             From a batch to the same with a column of features more; from an array to an
-            array of features (n, n_features_out).
+            array of features (n, n_features_out). Other columns stay as they are.
+
+        Raises
+        ------
+        ValueError or TypeError
+            If a name is no string; from the function, if a batch lacks the column, or
+            has the one of features already.
 
         Examples
         --------
@@ -487,7 +525,10 @@ class DeepInfomaxTransformer(
         (2, 1024)
         """
         check_is_fitted(self)
-        return BatchFunction(self.transform, self._n_features_out, column, output)
+        names = getattr(self, "feature_names_in_", None)
+        return BatchFunction(
+            self._encode_batch, self._n_features_out, column, output, names
+        )
 
     def features(self, X: ArrayLike) -> dict[str, np.ndarray]:
         """Compute the features of every layer, in one pass.
@@ -566,6 +607,11 @@ class DeepInfomaxTransformer(
 
     # The way of the rows
 
+    def _encode_batch(self, X: ArrayLike) -> np.ndarray:
+        """Compute features as transform does, whatever names columns have."""
+        rows = rows_like(self, X, self.model_.fmt, has_names=False)
+        return write_layer(self.model_, self._layer, rows)
+
     def _rows(self, X: ArrayLike, n_min: int = 1) -> Rows:
         """Check X against what fit saw."""
         check_is_fitted(self)
@@ -641,17 +687,6 @@ class DeepInfomaxTransformer(
         )
         if checkpoint is not None and not is_interrupted:
             checkpoint.finish()
-
-    def _with_codes(
-        self, X: Any, groups: ArrayLike | None
-    ) -> tuple[Any, np.ndarray | None]:
-        """Return samples and the codes of their groups, if there are any."""
-        if groups is None:
-            return X, None
-        if is_shards(X):  # counted when they are read
-            return X, read_groups(groups, _num_samples(groups))
-        X = read_array(self, X)
-        return X, read_groups(groups, _num_samples(X))
 
     def _forget(self) -> None:
         """Delete what a fit learnt."""

@@ -4,6 +4,7 @@ Every refusal is one sentence: what was given, what is allowed, what to do. This
 imports nothing of its own package.
 """
 
+import inspect
 import math
 import numbers
 import sys
@@ -15,6 +16,12 @@ import torch
 
 # What lies between a line of the user and one of ours: decorators, searches, training.
 HOSTS = ("sk_dim", "sklearn", "skorch", "joblib", "numpy", "torch", "contextlib")
+
+CALLS = {  # arguments of callables that a user may pass
+    "augment": "(batch, generator)",
+    "bound": "(positive, negative)",
+    "encoder": "(input_shape, n_components)",
+}
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -63,11 +70,30 @@ def check_choice(name: str, value: Any, choices: Mapping[str, Any]) -> Callable:
             f"place; pass the callable that builds it (its class, or a function)."
         )
     if callable(value):
+        check_call(name, value, CALLS.get(name, "two arguments"), n_arguments=2)
         return value
     raise ValueError(
         f"{name}={value!r} is not known; expected one of {_quoted(choices)}, "
         "or a callable."
     )
+
+
+def check_call(name: str, function: Callable, how: str, n_arguments: int) -> None:
+    """Raise a TypeError unless a function can be called with so many arguments.
+
+    `how` says in the error what these are.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of functions that are written in C
+        return
+    try:
+        signature.bind(*[None] * n_arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is called with {how}, but the function that was given takes "
+            f"{signature} ({error}); change it, or wrap it in one that takes these."
+        ) from error
 
 
 def check_integer(

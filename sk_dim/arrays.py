@@ -7,7 +7,7 @@ becomes one by :class:`DatasetArray`. Nothing is read as a whole.
 This module imports nothing of its own package.
 """
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -34,7 +34,7 @@ class LazyArray(Protocol):
     shape : tuple of int
         Samples first.
     dtype : numpy.dtype
-        Of the values: numbers or bool.
+        Of the values: numbers or bool. Its name will do.
     chunks : tuple, optional
         As h5py, zarr and dask tell it. If it is there and the first axis is cut,
         training reads whole chunks in random order, and shuffles within a buffer.
@@ -87,7 +87,7 @@ def is_lazy(X: Any) -> bool:
     if isinstance(X, Tensor | np.generic) or not isinstance(X, LazyArray):
         return False
     # Frames and columns are read by names, sparse matrices are not read by us.
-    others = ("iloc", "columns", "to_frame", "tocsr", "__dataframe__")
+    others = ("iloc", "columns", "to_frame", "tocsr", "isna", "__dataframe__")
     return isinstance(X.shape, tuple) and not any(hasattr(X, name) for name in others)
 
 
@@ -114,12 +114,12 @@ def read(X: LazyArray, rows: slice | np.ndarray) -> np.ndarray:
     shape = tuple(X.shape)
     if isinstance(rows, slice):
         n_rows = len(range(*rows.indices(shape[0])))
-        found = np.array(X[rows])
+        found = np.array(_take(X, rows))
     else:
         # From front to back, as files are read fast, and h5py alone.
         unique, back = np.unique(rows, return_inverse=True)
         n_rows = len(rows)
-        found = np.asarray(X[unique])
+        found = np.asarray(_take(X, unique))
         if found.shape[:1] == unique.shape:
             found = found[back]
     if found.shape != (n_rows, *shape[1:]):
@@ -128,6 +128,21 @@ def read(X: LazyArray, rows: slice | np.ndarray) -> np.ndarray:
             "rows; it must stay as it is while it is read."
         )
     return found
+
+
+def _take(X: LazyArray, rows: slice | np.ndarray) -> Any:
+    """Return rows as X gives them, or say what it must be able to give."""
+    try:
+        return X[rows]
+    except (TypeError, IndexError, NotImplementedError) as error:
+        if isinstance(X, DatasetArray):  # whose items raise errors of their own
+            raise
+        by = "a slice" if isinstance(rows, slice) else "an index array"
+        raise ValueError(
+            f"X is {type(X).__name__} of shape {tuple(X.shape)}, but cannot be read by "
+            f"{by} ({error}); its __getitem__ must take slices and rising index arrays "
+            "of all the rows that its shape promises."
+        ) from error
 
 
 def chunk_rows(X: Any) -> int | None:
@@ -151,7 +166,7 @@ class DatasetArray:
     Raises
     ------
     TypeError
-        If the data set has no length, or no items by number.
+        If the data set has no length, or no items by number, or these are no samples.
     ValueError
         If it is empty, or when items of another shape or dtype are read.
 
@@ -166,14 +181,17 @@ class DatasetArray:
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        is_endless = isinstance(dataset, IterableDataset)
-        if is_endless or not all(
-            hasattr(dataset, name) for name in ("__len__", "__getitem__")
-        ):
+        name = type(dataset).__name__
+        if isinstance(dataset, IterableDataset):
             raise TypeError(
-                f"X is {type(dataset).__name__}, a data set without a length or items "
-                "by number; pass a function that returns its batches, such as "
+                f"X is {name}, a data set without a length or items by number; pass "
+                "a function that returns its batches, such as "
                 "lambda: (batch for batch, label in DataLoader(dataset, 256))."
+            )
+        if not hasattr(dataset, "__len__"):
+            raise TypeError(
+                f"X is {name}, a data set without a length; define its __len__, which "
+                "returns the number of items."
             )
         n_items = len(cast(Sized, dataset))
         if n_items == 0:
@@ -199,15 +217,26 @@ class DatasetArray:
                 raise ValueError(
                     f"item {number} of the data set is of shape {sample.shape} and "
                     f"{sample.dtype}, but item 0 of {self.shape[1:]} and {self.dtype}; "
-                    "bring all to one shape, by a transform of the data set."
+                    "bring all to one shape, by a transform of the data set; series "
+                    "of unequal length can be a list of arrays."
                 )
             found[place] = sample
         return found
 
     def _sample(self, number: int, item: Any = None) -> np.ndarray:
         item = self.dataset[number] if item is None else item
-        sample = item[0] if isinstance(item, tuple | list) else item
+        is_pair = isinstance(item, tuple | list) and len(item) > 0
+        sample = item[0] if is_pair else item
         if isinstance(sample, Tensor):
             sample = sample.detach().cpu()
             sample = sample.float() if sample.dtype == torch.bfloat16 else sample
-        return np.asarray(sample)
+        array = np.asarray(sample)
+        if array.dtype.kind in "biufc" and array.ndim > 0:
+            return array
+        what = f"{type(item).__name__}, {item!r:.60}"
+        if isinstance(item, Mapping):
+            what = f"a dict with the keys {', '.join(map(repr, item))}"
+        raise TypeError(
+            f"item {number} of the data set is {what}; items must be samples, arrays "
+            "of numbers, or tuples that begin with one, so let __getitem__ return that."
+        )

@@ -11,8 +11,12 @@ from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 from sk_dim._inputs._arrays import as_array, check_finite
 
 pd = pytest.importorskip("pandas")
+pl = pytest.importorskip("polars")
+pa = pytest.importorskip("pyarrow")
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 9, 3), dtype=np.uint8)
+
+DAYS = pd.date_range("2020", periods=2)
 
 
 def objects(items):
@@ -47,10 +51,15 @@ class Picture:
         lambda images: [torch.from_numpy(image).bfloat16() for image in images],
         torch.from_numpy,
         lambda images: np.ma.masked_array(images, mask=False),
+        pl.Series,
+        lambda images: pl.DataFrame({"image": images.tolist()}),
+        lambda images: pa.table({"image": images.tolist()}),
+        lambda images: pa.record_batch({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(images)}),
     ],
     ids=["list", "tuple", "nested-list", "objects", "column-of-objects", "series",
          "frame", "series-of-lists", "pictures", "tensors", "tensors-with-grad",
-         "bfloat16", "tensor", "nothing-masked"],
+         "bfloat16", "tensor", "nothing-masked", "polars-arrays", "polars-lists",
+         "arrow-lists", "arrow-tensors"],
 )  # fmt: skip
 def test_samples_of_one_shape_are_stacked(pack):
     np.testing.assert_array_equal(as_array(pack(IMAGES)), IMAGES)
@@ -118,7 +127,7 @@ def test_what_is_no_array(refused, X, match):
         (objects(["a.png", "b.png"]), r"strings, such as 'a.png'"),
         (pd.Series(["a.png", "b.png"]), r"strings, such as 'a.png'"),
         (pd.DataFrame({"file": ["a.png", "b.png"]}), r"strings, such as 'a.png'"),
-        (pd.DataFrame({"x": [1, 2], "y": ["u", "v"]}), r"strings, such as 'u', .*encode"),
+        (pd.DataFrame({"x": [1, 2], "y": ["u", "v"]}), r"strings, such as 'u' \(column 'y'\), .*encode"),
         (np.array([["u", "v"], ["w", "x"]]), r"strings, such as 'u'"),
         (IMAGES + 1j, r"Complex data not supported: X is complex128; pass real"),
         (torch.zeros(3, 8, 8, dtype=torch.cfloat), r"X is complex64"),
@@ -133,12 +142,24 @@ def test_what_is_no_array(refused, X, match):
         (np.zeros(3, dtype=[("a", float), ("b", float)]), r"X is a structured array"),
         (np.ma.masked_greater(IMAGES, 250), r"masked array with \d+ of 1080 values masked, .*X.filled"),
         ([np.ma.masked_less(image, 9) for image in IMAGES], r"masked array with"),
+        (pd.DataFrame({"x": [1, 2], "day": DAYS}), r"dates or durations .* \(column 'day'\); convert"),
+        (pa.table({"x": [1, 2], "day": DAYS}), r"dates or durations .* \(column 'day'\)"),
+        (pl.DataFrame({"x": [1, 2], "day": DAYS}), r"dates or durations .* \(column 'day'\)"),
+        (pd.DataFrame({"x": [1, 2], "day": DAYS.tz_localize("UTC")}), r"holds Timestamp objects, such as 2020-01-01 .* \(column 'day'\)"),
+        (pd.DataFrame({"month": pd.period_range("2020", periods=2, freq="M")}), r"holds Period objects, such as 2020-01, where"),
+        ([[day.date(), 1.0] for day in DAYS], r"holds date objects, such as 2020-01-01 \(column 0\)"),
+        (pd.Categorical(["u", "v"]), r"strings, such as 'u', .*encode"),
+        (pd.DataFrame({"x": [1, 2], "y": pd.Categorical(["u", "v"])}), r"strings, such as 'u' \(column 'y'\), .*encode"),
+        (pl.DataFrame({"x": [1, 2], "y": ["u", "v"]}), r"strings, such as 'u' \(column 'y'\)"),
+        (pd.DataFrame({"x": [1, 2], "y": np.array([1, pd.NA], dtype=object)}), r"missing values, such as <NA> \(column 'y'\); leave"),
     ],
     ids=["list-of-files", "paths", "array-of-files", "objects-of-files",
          "series-of-files", "frame-of-files", "mixed-frame", "strings", "complex",
          "complex-tensor", "sizes", "channels", "lengths", "ragged-lists",
          "objects-of-sizes", "frame-of-sizes", "missing-image", "two-image-columns",
-         "structured", "masked", "list-of-masked"],
+         "structured", "masked", "list-of-masked", "pandas-dates", "arrow-dates",
+         "polars-dates", "time-zone", "periods", "dates", "categories",
+         "frame-of-categories", "polars-strings", "na"],
 )  # fmt: skip
 def test_what_is_no_array_of_numbers(refused, X, match):
     refused(X, match)

@@ -5,7 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+)
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 from sk_dim._inputs._streams import cut, shuffle
@@ -313,7 +321,7 @@ def test_what_is_not_finite_is_told_with_its_row(chunks):
 def test_an_array_that_changes_size_is_told():
     X = Recorded(TABLE)
     X.X = TABLE[:200]
-    with pytest.raises(ValueError, match=r"X of shape \(300, 5\) gave an array"):
+    with pytest.raises(ValueError, match=r"of shape \(300, 5\), but cannot be read"):
         DeepInfomaxTransformer(**FAST).fit(X)
 
 
@@ -330,6 +338,42 @@ def test_shards_that_change_are_told():
         DeepInfomaxTransformer(**FAST).fit(lambda: 3)
 
 
+@pytest.mark.parametrize(
+    "one",
+    [IMAGES, torch.zeros(9, 4), "a.npy", {"a": TABLE}, Recorded(TABLE)],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_function_that_returns_one_array_is_told(one):
+    name = type(one).__name__
+    with pytest.raises(TypeError, match=f"a function that returned one {name}, whose"):
+        DeepInfomaxTransformer(**FAST).fit(lambda: one)
+
+
+def test_shards_without_rows_are_left_out():
+    whole = DeepInfomaxTransformer(**FAST).fit(sliced(TABLE, 150))
+    parts = [TABLE[:0], TABLE[:150], [], TABLE[:0, :3], TABLE[150:]]
+    dim = DeepInfomaxTransformer(**FAST).fit(lambda: parts)
+    np.testing.assert_array_equal(dim.transform(TABLE), whole.transform(TABLE))
+
+
+def test_functions_that_need_arguments_are_told_before_training():
+    with pytest.raises(TypeError, match=r"X is called with no arg.* \(folder\)"):
+        DeepInfomaxTransformer(**FAST).fit(lambda folder: [TABLE])
+    for name in ("augment", "bound", "critic", "encoder"):
+        dim = DeepInfomaxTransformer(**FAST | {name: lambda batch: batch})
+        with pytest.raises(TypeError, match=rf"{name} is called with .* \(batch\) \("):
+            dim.fit(TABLE)
+
+
+def test_shards_are_refused_before_training_where_features_are_asked_for():
+    dim = DeepInfomaxTransformer(**FAST)
+    model = make_pipeline(dim, LogisticRegression())
+    for method in (dim.fit_transform, model.fit):
+        with pytest.raises(TypeError, match="X is a function, which only fit takes"):
+            method(sliced(TABLE, 50), np.arange(300) % 2)
+    assert not hasattr(dim, "model_")
+
+
 def test_only_fit_takes_shards():
     dim = DeepInfomaxTransformer(**FAST).fit(TABLE)
     for method in (dim.transform, dim.score, dim.partial_fit):
@@ -337,6 +381,59 @@ def test_only_fit_takes_shards():
             method(sliced(TABLE, 50))
     with pytest.raises(TypeError, match="only fit takes a function"):
         DeepInfomaxClassifier().fit(sliced(TABLE, 50), np.arange(300) % 2)
+
+
+class Flawed(Recorded):
+    """An array that lacks something."""
+
+    def __init__(self, X, lacks=(), read=None, **attributes):
+        super().__init__(X)
+        for name in lacks:
+            delattr(self, name)
+        self.__dict__.update(attributes)
+        self.read = read
+
+    def __getitem__(self, rows):
+        return super().__getitem__(rows) if self.read is None else self.read(rows)
+
+
+class Unreadable:
+    shape, dtype = (300, 5), np.dtype("float32")
+
+
+def by_slices(rows):
+    if not isinstance(rows, slice):
+        raise TypeError("slices only")
+    return TABLE[rows]
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "match"),
+    [
+        (Flawed(TABLE, lacks=["dtype"]), TypeError, "for it has no dtype; give it a"),
+        (Unreadable(), TypeError, "Unreadable, which cannot .* has no __getitem__"),
+        (Flawed(TABLE, shape=[300, 5]), TypeError, "its shape is a list; give it a"),
+        (Flawed(TABLE, read=by_slices), ValueError, r"an index array \(slices only\)"),
+        (Flawed(TABLE, dtype=torch.float32), ValueError, "of dtype torch.float32, but"),
+        (Flawed(TABLE, dtype="c8"), ValueError, "Complex data not supported: X is c8"),
+    ],
+    ids=["dtype", "getitem", "shape", "slices", "torch-dtype", "complex"],
+)
+def test_small_flaws_of_arrays_are_told(X, error, match):
+    with pytest.raises(error, match=match):
+        DeepInfomaxTransformer(**FAST).fit(X)
+
+
+def test_a_dtype_may_be_a_string():
+    X = Flawed(IMAGES[:, 0] / 255, dtype="float64")
+    assert DeepInfomaxTransformer(**FAST).fit(X).transform(X).shape == (120, 8)
+
+
+def test_groups_of_arrays_are_told(tmp_path):
+    group = pytest.importorskip("zarr").create_group(store=str(tmp_path / "X.zarr"))
+    group.create_array("train", shape=(9, 3), dtype="f4")
+    with pytest.raises(TypeError, match=r"X is Group, .*as in X\['train'\]"):
+        DeepInfomaxTransformer().fit(group)
 
 
 class Endless(IterableDataset):
@@ -349,7 +446,51 @@ class Ragged(TensorDataset):
         return np.full((3, 8, 8 + (i == 7)), i)
 
 
+class Items(Dataset):
+    """A data set of what a function makes of a number."""
+
+    def __init__(self, item):
+        self.item = item
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        return self.item(i)
+
+
+class WithoutLength(Dataset):
+    def __getitem__(self, i):
+        return TABLE[i]
+
+
+@pytest.mark.parametrize(
+    ("item", "match"),
+    [
+        (
+            lambda i: {"image": TABLE, "y": 0},
+            "is a dict with the keys 'image', 'y'; it",
+        ),
+        (
+            lambda i: ("a.png", 0),
+            r"is tuple, \('a.png', 0\); items must be samples, ar",
+        ),
+        (lambda i: None, "item 0 of the data set is NoneType"),
+        (lambda i: (1.5, 0), r"is tuple, \(1.5, 0\); items must be samples"),
+    ],
+    ids=["dict", "paths", "none", "numbers"],
+)
+def test_items_that_are_no_samples_are_told(item, match):
+    with pytest.raises(TypeError, match=match):
+        DeepInfomaxTransformer(**FAST).fit(Items(item))
+
+
 def test_data_sets_that_cannot_be_read():
+    with pytest.raises(TypeError, match=r"WithoutLength, .*; define its __len__"):
+        DeepInfomaxTransformer(**FAST).fit(WithoutLength())
+    uneven = Items(lambda i: np.zeros((1, 20 + i)))
+    with pytest.raises(ValueError, match="of unequal length can be a list of arrays"):
+        DeepInfomaxTransformer(input_type="series", **FAST).fit(uneven)
     with pytest.raises(TypeError, match="Endless, a data set without a length"):
         DeepInfomaxTransformer(**FAST).fit(Endless())
     with pytest.raises(ValueError, match="item 7 of the data set is of shape"):

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn import config_context
 
 from sk_dim import DeepInfomaxTransformer
 
@@ -90,7 +91,7 @@ def test_whole_chunks_are_written(dim, monkeypatch):
             TypeError,
             "out is list, which cannot be written to by rows",
         ),
-        (np.broadcast_to(np.float32(0), (70, 8)), ValueError, "out is read-only"),
+        (np.broadcast_to(np.float32(0), (70, 8)), ValueError, "ndarray, is read-only"),
     ],
     ids=["shape", "dtype", "list", "read-only"],
 )
@@ -100,26 +101,42 @@ def test_what_cannot_be_written_to(dim, out, error, match):
     assert not np.any(out)
 
 
+@pytest.mark.parametrize("kind", [memmap, h5, zarr_array], ids=lambda k: k.__name__)
+def test_files_that_are_only_read_are_refused_before_anything_is_computed(
+    dim, kind, tmp_path, monkeypatch
+):
+    out = kind(tmp_path, (70, 8))
+    if kind is memmap:
+        out = np.load(tmp_path / "Z.npy", mmap_mode="r")
+    elif kind is h5:
+        out.file.close()
+        out = pytest.importorskip("h5py").File(tmp_path / "Z.h5")["Z"]
+    else:
+        out = pytest.importorskip("zarr").open_array(tmp_path / "Z.zarr", mode="r")
+    monkeypatch.setattr(type(dim.model_), "encode", None)
+    with pytest.raises(ValueError, match="is read-only; open files and memory maps"):
+        dim.transform(X, out=out)
+
+
 # Dask
 
 
 def test_a_dask_array_gives_one_that_is_not_computed(dim, monkeypatch):
     da = pytest.importorskip("dask.array")
     calls = []
-    transform = DeepInfomaxTransformer.transform
+    encode = DeepInfomaxTransformer._encode_batch
 
-    def recorded(self, X, **kwargs):
-        calls.append(type(X))
-        return transform(self, X, **kwargs)
+    def recorded(self, X):
+        calls.append(len(X))
+        return encode(self, X)
 
-    monkeypatch.setattr(DeepInfomaxTransformer, "transform", recorded)
+    monkeypatch.setattr(DeepInfomaxTransformer, "_encode_batch", recorded)
     Z = dim.transform(da.from_array(X, chunks=(20, 3)))
     assert isinstance(Z, da.Array)
     assert (Z.shape, Z.dtype, Z.chunks[0]) == ((70, 8), np.float32, (20, 20, 20, 10))
-    assert calls == [da.Array], "nothing was computed, not even of no rows"
-    expected = transform(dim, X)
-    np.testing.assert_allclose(Z.compute(), expected, atol=1e-6)
-    assert len(calls) == 5
+    assert calls == [], "nothing was computed, not even of no rows"
+    np.testing.assert_allclose(Z.compute(), dim.transform(X), atol=1e-6)
+    assert sorted(calls) == [10, 20, 20, 20]
 
 
 def test_dask_arrays_of_images(of_images):
@@ -205,9 +222,101 @@ def test_images_and_series_in_batches(of_images):
     np.testing.assert_allclose(found, series.transform(walks), atol=1e-5)
 
 
+def batches(columns):
+    """Batches of these columns, of every kind that has names."""
+    pa, pl = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    pd = pytest.importorskip("pandas")
+    table = pa.table(columns)
+    frames = [pl.DataFrame(columns), pd.DataFrame(columns)]
+    return [table, table.to_batches()[0], *frames, columns]
+
+
+COLUMNS = dict(zip("abcd", X.T, strict=True))
+
+
+@pytest.fixture(scope="module")
+def of_names():
+    frame = pytest.importorskip("pandas").DataFrame(COLUMNS)
+    return DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(frame)
+
+
+def features_of(batch):
+    features = batch["features"]
+    return stack(features.to_pylist() if hasattr(features, "to_pylist") else features)
+
+
+def test_columns_are_taken_by_the_names_that_fit_saw(dim, of_names):
+    expected = dim.transform(X)
+    others = {"id": [str(i) for i in range(70)], "label": np.arange(70)}
+    turned = dict(reversed(COLUMNS.items()))
+    for batch in batches(others | turned):
+        found = of_names.batch_function()(batch)
+        np.testing.assert_allclose(features_of(found), expected, atol=1e-6)
+    renamed = dict(zip("Abcd", X.T, strict=True))
+    for batch in batches(renamed):
+        with pytest.raises(ValueError, match=r"no column 'a', but 'A', .* fit saw, or"):
+            of_names.batch_function()(batch)
+    # Samples that are no frame have no names, which nobody needs to be warned of.
+    np.testing.assert_allclose(of_names.batch_function()(X), expected, atol=1e-6)
+    found = of_names.batch_function("x")({"x": list(X)})
+    np.testing.assert_allclose(features_of(found), expected, atol=1e-6)
+
+
+def test_record_batches_keep_their_names(of_names):
+    pa = pytest.importorskip("pyarrow")
+    turned = dict(reversed(COLUMNS.items()))
+    right, wrong = pa.record_batch(COLUMNS), pa.record_batch(turned)
+    expected = of_names.transform(pa.table(COLUMNS))
+    np.testing.assert_array_equal(of_names.transform(right), expected)
+    model = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(right)
+    assert model.feature_names_in_.tolist() == list("abcd")
+    with pytest.raises(ValueError, match="must be in the same order"):
+        of_names.transform(wrong)
+    with pytest.raises(ValueError, match=r"shard 1: .*feature names should match"):
+        model.fit(lambda: [right, wrong])
+
+
+def test_single_columns_are_tables_of_one():
+    pd = pytest.importorskip("pandas")
+    column = X[:, 0]
+    one = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(column[:, None])
+    expected = one.transform(column[:, None])
+    add = one.batch_function()
+    for batch in (column, pd.Series(column)):
+        np.testing.assert_array_equal(add(batch), expected)
+    for batch in ({"a": column}, {"a": column.tolist()}, pd.DataFrame({"a": column})):
+        np.testing.assert_allclose(features_of(add(batch)), expected, atol=1e-6)
+
+
 def test_a_column_that_is_not_there_is_told(dim):
-    with pytest.raises(ValueError, match="no column 'sample', but image, label; name"):
-        dim.batch_function("sample")({"image": X, "label": X[:, 0]})
+    with pytest.raises(ValueError, match="no column 'x', but 'image', 'y'; name"):
+        dim.batch_function("x")({"image": X, "y": X[:, 0]})
+    with pytest.raises(ValueError, match="the batch has no columns"):
+        dim.batch_function("x")({})
+    with pytest.raises(ValueError, match=r"different lengths: {'a': 70, 'b': 3}"):
+        dim.batch_function()({"a": X[:, 0], "b": X[:3, 0]})
+
+
+def test_no_column_is_replaced_by_features(dim):
+    for batch in batches(COLUMNS | {"features": X[:, 0]}):
+        with pytest.raises(ValueError, match=r"has a column 'features' already"):
+            dim.batch_function()(batch)
+    with pytest.raises(ValueError, match="output='x' is the column of the samples"):
+        dim.batch_function("x", output="x")
+
+
+@pytest.mark.parametrize("column", [3, ["a", "b"]], ids=str)
+def test_names_of_columns_are_strings(dim, column):
+    with pytest.raises(TypeError, match=r"column=.* must be a string, .*, or None"):
+        dim.batch_function(column)
+    with pytest.raises(TypeError, match=r"output=.* must be a string, the name of one"):
+        dim.batch_function(output=column)
+
+
+def test_batches_that_are_not_computed_are_told(dim):
+    frame = pytest.importorskip("polars").DataFrame(COLUMNS).lazy()
+    with pytest.raises(TypeError, match=r"X is LazyFrame, .*; as in X.collect\(\)"):
+        dim.batch_function()(frame)
 
 
 def test_pandas_output_stays_that_of_the_estimator_alone(dim):
@@ -215,6 +324,28 @@ def test_pandas_output_stays_that_of_the_estimator_alone(dim):
     model = DeepInfomaxTransformer(8, max_iter=1).fit(X).set_output(transform="pandas")
     assert isinstance(model.batch_function()(X), np.ndarray)
     assert isinstance(model.transform(X), pd.DataFrame)
+
+
+def test_frames_are_not_made_of_what_stays_out_of_memory(dim):
+    da = pytest.importorskip("dask.array")
+    lazy = da.from_array(X, chunks=(20, 4))
+    model = DeepInfomaxTransformer(8, max_iter=1).fit(X).set_output(transform="pandas")
+    out = np.empty((70, 8), np.float32)
+    match = r"set_output\(transform='pandas'\) makes a frame in memory"
+    with pytest.raises(ValueError, match=match):
+        model.transform(lazy)
+    with pytest.raises(ValueError, match=match):
+        model.transform(X, out=out)
+    new = DeepInfomaxTransformer(8, max_iter=1)
+    with (
+        config_context(transform_output="pandas"),
+        pytest.raises(ValueError, match=match),
+    ):
+        new.fit_transform(lazy)
+    assert not hasattr(new, "model_"), "it is refused before the training"
+    model.set_output(transform="default")
+    assert model.transform(X, out=out) is out
+    assert isinstance(model.transform(lazy), da.Array)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import sk_dim._deep_infomax
+import sk_dim._inputs._shards
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 
 QUICK = {"max_iter": 2, "n_components": 64, "random_state": 0}
@@ -155,13 +155,13 @@ def test_progress_bar_through_search_and_pipeline(rows, capsys):
 def _fitted_with(monkeypatch):
     """Groups that training got, one array for each fit."""
     seen = []
-    original = sk_dim._deep_infomax.read_groups
+    original = sk_dim._inputs._shards.read_groups
 
     def spy(groups, n_samples):
         seen.append(np.asarray(groups))
         return original(groups, n_samples)
 
-    monkeypatch.setattr(sk_dim._deep_infomax, "read_groups", spy)
+    monkeypatch.setattr(sk_dim._inputs._shards, "read_groups", spy)
     return seen
 
 

@@ -276,6 +276,10 @@ BAD = {
         lambda s: [each[:, : 5 + i % 3] for i, each in enumerate(s)],
         "at least 9",
     ),
+    "long format by columns": (
+        lambda s: pd.DataFrame({"id": range(40), "time": 0, "value": 0.5}),
+        r"long format, .* column 'id'; pass one .* X.groupby\('id'\)",
+    ),
     "long format": (lambda s: frame_in_long_format(), r"groupby\(level=0\)"),
     "more axes": (
         lambda s: replace_row(s, 1, np.ones((2, 3, 30))),

@@ -1,6 +1,6 @@
 """From what a user passes as X to one array of finite numbers."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from os import PathLike
 from typing import Any
@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_n_features, validate_data
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sk_dim._inputs._lazy import check_lazy_dtype
+from sk_dim._inputs._refusals import (
+    columns_of,
+    how_to_read,
+    is_number,
+    refuse_flaws,
+    refuse_other_than_arrays,
+    strings,
+    why_no_numbers,
+)
 from sk_dim.arrays import DatasetArray, is_lazy
 
 BLOCK_VALUES = 2**21  # values that are looked at at a time
-WHAT_TO_PASS = (
-    "pass one array of numbers, samples first: (n, features) for tables, (n, H, W), "
-    "(n, C, H, W) or (n, H, W, C) for images, (n, C, L) for series"
-)
-NOT_ARRAYS = (str, bytes, PathLike, Mapping, AbstractSet, Iterator, Dataset, DataLoader)
 Pad = Callable[[list[np.ndarray]], np.ndarray]
 
 
@@ -44,18 +48,23 @@ def as_array(X: Any, pad: Pad | None = None) -> Any:
     if isinstance(X, Dataset):
         X = DatasetArray(X)
     refuse_other_than_arrays(X)
+    if type(X).__module__.partition(".")[0] == "pyarrow":
+        X = _from_arrow(X)
     _check_mask(X)
+    refuse_flaws(X)
     if is_lazy(X):
         check_lazy_dtype(X)
     elif isinstance(X, Tensor):
         X = _from_tensor(X)
     elif callable(X) and not hasattr(X, "shape"):
-        raise TypeError(_how_to_read(X))
+        raise TypeError(how_to_read(X))
     elif not hasattr(X, "shape"):
         X = _from_items(X, pad)
     elif _is_column(X):
         values = np.asarray(X)
-        if values.dtype.kind in "OUS":
+        if values.ndim > 2:  # polars has columns of arrays
+            X = values
+        elif values.dtype.kind in "OUS":
             X = _stack(values.ravel().tolist(), X, pad)
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if kind == "c":
@@ -69,25 +78,11 @@ def as_array(X: Any, pad: Pad | None = None) -> Any:
             "numpy.lib.recfunctions.structured_to_unstructured(X)."
         )
     if kind and kind in "US":
-        texts = (text for text in X.ravel() if not _is_number(text))
-        raise ValueError(_strings(next(texts, X.ravel()[0] if X.size else "")))
+        texts = (text for text in X.ravel() if not is_number(text))
+        raise ValueError(strings(next(texts, X.ravel()[0] if X.size else "")))
     if kind == "O" and np.ndim(X) == 0:
-        raise TypeError(_how_to_read(X.item()))
+        raise TypeError(how_to_read(X.item()))
     return X
-
-
-def refuse_other_than_arrays(X: Any, name: str = "X") -> None:
-    """Raise a TypeError for None, a path, a dict, a generator, a data set.
-
-    Parameters
-    ----------
-    X : object
-        What was given.
-    name : str, default="X"
-        What the message calls it.
-    """
-    if X is None or isinstance(X, NOT_ARRAYS):
-        raise TypeError(_how_to_read(X, name))
 
 
 def check_numbers(
@@ -97,6 +92,7 @@ def check_numbers(
     *,
     is_first: bool,
     has_columns: bool,
+    has_names: bool = True,
     allow_nan: bool = False,
 ) -> np.ndarray:
     """Check an array or a frame as scikit-learn does, and that all values are finite.
@@ -112,7 +108,9 @@ def check_numbers(
     is_first : bool
         Whether the estimator is to learn the number of columns.
     has_columns : bool
-        Whether there must be as many columns in each call, by the same names.
+        Whether there must be as many columns in each call.
+    has_names : bool, default=True
+        Whether these must have the same names in each call.
     allow_nan : bool, default=False
         Whether NaN may be among the values.
 
@@ -121,8 +119,11 @@ def check_numbers(
     ValueError or TypeError
         For what is empty, sparse, of too few rows, not numbers or not finite.
     """
+    given = X
     try:
-        if has_columns:
+        if _has_polars_dates(X):
+            raise TypeError("polars makes numbers of dates, of whatever unit")
+        if has_columns and has_names:
             X = validate_data(
                 estimator,
                 X,
@@ -135,21 +136,20 @@ def check_numbers(
             X = check_array(
                 X,
                 dtype="numeric",
-                allow_nd=True,
+                allow_nd=not has_columns,
                 ensure_min_samples=n_min,
                 ensure_all_finite=False,
                 estimator=estimator,
             )
-    except ValueError as error:
-        _, is_string, value = str(error).partition("could not convert string to float:")
-        if is_string:
-            raise ValueError(_strings(value.strip(" '\""))) from error
-        if "setting an array element with a sequence" in str(error):
-            raise ValueError(
-                "X has several columns, and cells of it hold arrays or lists; pass the "
-                "one column that holds the samples, or a column for each number."
-            ) from error
-        raise
+            if has_columns:
+                _check_n_features(estimator, X, reset=is_first)
+        if X.dtype.kind in "OUS":  # of categories
+            X = X.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        reason = why_no_numbers(columns_of(given))
+        if not reason:
+            raise
+        raise ValueError(reason) from error
     if X.dtype.kind in "mM":
         X = _seconds(X)
     check_finite(X, allow_nan=allow_nan)
@@ -202,6 +202,29 @@ def check_finite(
     )
 
 
+def _has_polars_dates(X: Any) -> bool:
+    """Whether X is a frame of polars that has dates beside other columns."""
+    if not hasattr(X, "get_columns"):
+        return False
+    are_dates = [dtype.is_temporal() for dtype in X.dtypes]
+    return any(are_dates) and not all(are_dates)
+
+
+def _from_arrow(X: Any) -> Any:
+    """Return a batch as a table, which keeps its names, and tensors as an array."""
+    import pyarrow as pa
+
+    if isinstance(X, pa.RecordBatch):
+        X = pa.Table.from_batches([X])
+    is_table = isinstance(X, pa.Table)
+    column = X.column(0) if is_table and X.num_columns == 1 else X
+    if isinstance(getattr(column, "type", None), pa.FixedShapeTensorType):
+        if isinstance(column, pa.ChunkedArray):
+            column = column.combine_chunks()
+        return column.to_numpy_ndarray()
+    return X
+
+
 def _from_tensor(X: Tensor) -> np.ndarray:
     X = X.detach()
     if X.layout != torch.strided:
@@ -240,11 +263,11 @@ def _stack(items: list, whole: Any, pad: Pad | None = None) -> Any:
     """Stack samples, which `whole` is made of; it is returned if they are no arrays."""
     for row, item in enumerate(items):
         if isinstance(item, str | bytes | PathLike):
-            if _is_number(item):
+            if is_number(item):
                 continue
-            raise ValueError(_strings(item))
+            raise ValueError(strings(item))
         if isinstance(item, Mapping | Dataset | AbstractSet):
-            raise TypeError(_how_to_read(item, f"row {row} of X"))
+            raise TypeError(how_to_read(item, f"row {row} of X"))
     arrays = [_as_sample(item) for item in items]
     shapes = [array.shape for array in arrays]
     if not any(shapes):
@@ -293,43 +316,6 @@ def _check_mask(X: Any) -> None:
             "no data; fill them in first, as in X.filled(X.mean()), or leave out the "
             "rows or columns that have any."
         )
-
-
-def _is_number(text: Any) -> bool:
-    try:
-        float(text)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _strings(example: Any) -> str:
-    return (
-        f"X holds strings, such as {str(example)!r:.60}, where numbers are needed; if "
-        "these are paths, read the files first, as in np.stack([np.asarray("
-        "PIL.Image.open(path)) for path in paths]), and if they are categories, encode "
-        "them, by sklearn.preprocessing.OneHotEncoder for example."
-    )
-
-
-def _how_to_read(X: Any, name: str = "X") -> str:
-    """Say what X is, and what to pass instead."""
-    kind = "None" if X is None else type(X).__name__
-    how = WHAT_TO_PASS
-    if isinstance(X, str | bytes | PathLike):
-        kind = f"{str(X)!r:.60}, a string or path"
-        how = f"read the file first, and {how}"
-    elif isinstance(X, Dataset | DataLoader):
-        how += "; as in np.stack([np.asarray(sample) for sample, label in dataset])"
-    elif isinstance(X, Mapping):
-        how += f"; as in {name}[{next(iter(X), 'data')!r:.40}]"
-    elif callable(X):
-        how = "only fit takes a function that yields shards; elsewhere, pass one shard"
-    elif isinstance(X, Iterable):
-        how += f"; as in np.stack(list({name}))"
-    elif hasattr(X, "collect"):  # a frame that is computed when it is asked for
-        how += f"; as in {name}.collect()"
-    return f"{name} is {kind}, which is no array; {how}."
 
 
 def _seconds(X: np.ndarray) -> np.ndarray:

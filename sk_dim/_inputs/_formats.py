@@ -257,9 +257,10 @@ def warn_if_series(X: Any) -> None:
     Neighbours in an image are alike in both directions. Neighbouring values of a series
     are, but its channels in their order are not.
     """
-    sample = first_rows(X).astype(np.float64)
-    if X.dtype.kind != "f" or len(sample) < 10:
+    sample = first_rows(X)
+    if sample.dtype.kind != "f" or len(sample) < 10:
         return
+    sample = sample.astype(np.float64)
     down, right = (_neighbour_correlation(sample, axis) for axis in (1, 2))
     likeness = max(down, right)
     if not (likeness > 0.5 and min(down, right) < 0.25 * likeness):

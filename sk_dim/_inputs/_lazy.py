@@ -16,15 +16,27 @@ def check_lazy_dtype(X: LazyArray) -> None:
         kind = np.dtype(X.dtype).kind
     except TypeError:
         kind = "O"
-    if kind not in "biufc":  # complex numbers have their own words
+    if kind == "c":
         raise ValueError(
-            f"X is {type(X).__name__} of dtype {X.dtype}, but only numbers are read by "
-            "rows; convert it first, or pass numpy.asarray(X) if it fits into memory."
+            f"Complex data not supported: X is {X.dtype}; pass real and imaginary "
+            "parts, or absolute values and angles, as columns or channels."
+        )
+    if kind not in "biuf":
+        raise ValueError(
+            f"X is {type(X).__name__} of dtype {X.dtype}, but only numbers of a dtype "
+            "of NumPy are read by rows; convert it first, or pass numpy.asarray(X) if "
+            "it fits into memory."
         )
 
 
 def check_lazy(
-    estimator: Any, X: LazyArray, n_min: int, *, is_first: bool, has_columns: bool
+    estimator: Any,
+    X: LazyArray,
+    n_min: int,
+    *,
+    is_first: bool,
+    has_columns: bool,
+    has_names: bool = True,
 ) -> None:
     """Check the shape of a lazy array as scikit-learn does that of an array.
 
@@ -34,13 +46,13 @@ def check_lazy(
         Gets or has `n_features_in_`.
     X : LazyArray
         What was given. Its values are checked when they are read.
-    n_min, is_first, has_columns
+    n_min, is_first, has_columns, has_names
         As of `check_numbers`.
 
     Raises
     ------
     ValueError
-        For too few rows, values or axes.
+        For too few rows, values or axes, and for what cannot be read.
     """
     shape = tuple(X.shape)
     if len(shape) < 2:
@@ -64,9 +76,12 @@ def check_lazy(
             f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is "
             "required."
         )
-    if has_columns:
+    if has_columns and has_names:
         _check_feature_names(estimator, X, reset=is_first)
+    if has_columns:
         _check_n_features(estimator, X, reset=is_first)
+    if is_first:  # also that it can be read by row numbers, and up to its end
+        read(X, np.array([0, shape[0] - 1]))
 
 
 def first_rows(X: Any) -> np.ndarray:

@@ -1,10 +1,14 @@
 """Features that go elsewhere than into one array in memory."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 
+from sk_dim._inputs._refusals import as_table
 from sk_dim.arrays import chunk_rows
 
 WRITTEN_VALUES = 2**24  # at a time, at least
@@ -39,9 +43,10 @@ class Output:
                 f"out is of shape {tuple(out.shape)} and {out.dtype}, but the features "
                 f"are of shape {shape} and float32; make it anew."
             )
-        if isinstance(out, np.ndarray) and not out.flags.writeable:
+        if _is_read_only(out):
             raise ValueError(
-                "out is read-only; open a memory map with mode 'r+' or 'w+'."
+                f"out, of type {type(out).__name__}, is read-only; open files and "
+                "memory maps with mode 'r+'."
             )
         self.out = out
         n_rows = max(1, WRITTEN_VALUES // max(1, shape[1]))
@@ -69,99 +74,163 @@ class Output:
         self.start += len(values)
 
 
+def _is_read_only(out: Any) -> bool:
+    """Whether an array of NumPy, h5py or zarr says that it cannot be written to."""
+    if isinstance(out, np.ndarray):
+        return not out.flags.writeable
+    mode = getattr(getattr(out, "file", None), "mode", "")
+    return mode == "r" or bool(getattr(out, "read_only", False))
+
+
+def write_layer(model: Any, layer: str, rows: Any, out: Any = None) -> Any:
+    """Return the features of a layer of a Model, or write them into `out`."""
+    output = None
+    if out is not None:
+        n_features = math.prod(model.net.layer_shapes[layer])
+        output = Output(out, (len(rows), n_features))
+    found = model.encode(
+        rows, lambda features: {layer: features.layers()[layer].flatten(1)}, output
+    )
+    return found[layer] if output is None else output.finish()
+
+
+def refuse_frames(estimator: Any) -> None:
+    """Raise a ValueError where scikit-learn is to make a frame of what transform gives.
+
+    It would compute a dask array, and read back what was written into `out`.
+    """
+    own = getattr(estimator, "_sklearn_output_config", {})
+    wanted = own.get("transform", get_config()["transform_output"])
+    if wanted != "default":
+        raise ValueError(
+            f"set_output(transform={wanted!r}) makes a frame in memory, but features "
+            "of a dask array, and those that are written into `out`, are to stay out "
+            "of it; call set_output(transform='default') first."
+        )
+
+
 class BatchFunction:
     """Add features to batches of any kind that engines for large data pass.
 
     Parameters
     ----------
-    transform : callable
-        Samples to features, picklable.
+    encode : callable
+        Samples to features, whatever the names of their columns are; picklable.
     n_features : int
         Features of a sample.
     column : str or None
-        Column of the batch that holds the samples. None takes the only column, or all
-        columns as those of a table.
+        Column of the batch that holds the samples. None takes the columns `names`;
+        without these the only column, or all columns as those of a table.
     output : str
-        Name of the column of features.
+        Name of the column of features, which the batch must not have yet.
+    names : sequence of str or None, default=None
+        Columns of the table that fit saw.
+
+    Raises
+    ------
+    TypeError
+        If `column` or `output` is no string.
+    ValueError
+        If both are the same; when called, if the batch lacks a column, or has `output`.
     """
 
     def __init__(
         self,
-        transform: Callable[[Any], Any],
+        encode: Callable[[Any], Any],
         n_features: int,
         column: str | None,
         output: str,
+        names: Sequence[str] | None = None,
     ) -> None:
-        self.transform = transform
+        for parameter, value in (("column", column), ("output", output)):
+            is_none = parameter == "column" and value is None
+            if not isinstance(value, str) and not is_none:
+                raise TypeError(
+                    f"{parameter}={value!r} must be a string, the name of one column"
+                    f"{', or None' if parameter == 'column' else ''}."
+                )
+        if output == column:
+            raise ValueError(
+                f"output={output!r} is the column of the samples, which the features "
+                "would replace; give them another name by output=."
+            )
+        self.encode = encode
         self.n_features = n_features
         self.column = column
         self.output = output
+        self.names = None if names is None else list(names)
 
     def __call__(self, batch: Any) -> Any:
         """Return the features of an array, or a batch with a column of them."""
         package = type(batch).__module__.partition(".")[0]
-        if package == "pyarrow":
-            return self._add_to_arrow(batch)
-        if package == "polars":
-            return self._add_to_polars(batch)
-        if package == "pandas":
-            names = list(batch.columns)
-            features = self._of({name: batch[name].to_numpy() for name in names})
-            return batch.assign(**{self.output: list(features)})
         if isinstance(batch, Mapping):
-            return {**batch, self.output: self._of(batch)}
-        return self._encode(np.asarray(batch))
+            return {**batch, self.output: self._encode(self._of_dict(batch))}
+        if package == "pyarrow" and hasattr(batch, "schema"):
+            import pyarrow as pa
 
-    def _of(self, columns: Mapping[str, Any]) -> np.ndarray:
-        """Return the features of the samples in a column, or in all columns."""
-        if self.column is not None and self.column not in columns:
-            raise ValueError(
-                f"the batch has no column {self.column!r}, but {', '.join(columns)}; "
-                "name the one that holds the samples."
+            part = batch.select(self._choose(batch.schema.names))
+            features = pa.FixedSizeListArray.from_arrays(
+                pa.array(self._encode(part).ravel()), self.n_features
             )
-        names = list(columns) if self.column is None else [self.column]
-        if len(names) > 1:
-            return self._encode(np.column_stack([columns[name] for name in names]))
-        values = columns[names[0]]
-        if isinstance(values, np.ndarray) and values.dtype == object:
-            values = list(values)
-        is_ragged = isinstance(values, list) and len({np.shape(v) for v in values}) > 1
-        return self._encode(values if is_ragged else np.asarray(values))
+            return batch.append_column(self.output, features)
+        if package == "polars" and hasattr(batch, "get_columns"):
+            import polars as pl
+
+            features = self._encode(batch.select(self._choose(batch.columns)))
+            return batch.with_columns(pl.Series(self.output, features))
+        if package == "pandas" and hasattr(batch, "columns"):
+            features = self._encode(batch[self._choose(list(batch.columns))])
+            return batch.assign(**{self.output: list(features)})
+        return self._encode(np.asarray(batch)[:, None] if _is_flat(batch) else batch)
+
+    def _choose(self, present: list[str]) -> list[str]:
+        """Return the names of the columns that hold the samples, of those there are."""
+        if not present:
+            raise ValueError("the batch has no columns; pass one that holds samples.")
+        if self.output in present:
+            raise ValueError(
+                f"the batch has a column {self.output!r} already, which the features "
+                "would replace; give them another name by output=."
+            )
+        if self.column is None and self.names is None:
+            return present
+        names = (self.names or []) if self.column is None else [self.column]
+        lacking = [name for name in names if name not in present]
+        if not lacking:
+            return names
+        what = "name the one that holds the samples"
+        if self.column is None:
+            what = "pass all columns of the table that fit saw, or name the one that "
+            what += "holds whole samples, by column="
+        raise ValueError(
+            f"the batch has no column {_listed(lacking)}, but {_listed(present)}; "
+            f"{what}."
+        )
+
+    def _of_dict(self, batch: Mapping[str, Any]) -> Any:
+        """Return the samples of a dict of columns."""
+        names = self._choose(list(batch))
+        if len(names) > 1 or _is_flat(batch[names[0]]):
+            return as_table({name: batch[name] for name in names})
+        return batch[names[0]]
 
     def _encode(self, samples: Any) -> np.ndarray:
-        if len(samples) == 0:
+        if hasattr(samples, "__len__") and len(samples) == 0:
             return np.zeros((0, self.n_features), dtype=np.float32)
-        if getattr(samples, "ndim", 2) == 1:  # the only column of a table
-            samples = samples[:, None]
-        return np.asarray(self.transform(samples), dtype=np.float32)
-
-    def _add_to_arrow(self, batch: Any) -> Any:
-        import pyarrow as pa
-
-        names = batch.schema.names
-        columns = {name: _from_arrow(batch.column(name)) for name in names}
-        values = pa.array(self._of(columns).ravel())
-        column = pa.FixedSizeListArray.from_arrays(values, self.n_features)
-        return batch.append_column(self.output, column)
-
-    def _add_to_polars(self, batch: Any) -> Any:
-        import polars as pl
-
-        columns = {each.name: each.to_numpy() for each in batch.get_columns()}
-        return batch.with_columns(pl.Series(self.output, self._of(columns)))
+        return np.asarray(self.encode(samples), dtype=np.float32)
 
 
-def _from_arrow(column: Any) -> Any:
-    """Return a column of pyarrow as an array, or a list where it is nested."""
-    import pyarrow as pa
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (", ..." if names[10:] else "")
 
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if hasattr(column, "to_numpy_ndarray"):  # a tensor in each row
-        return column.to_numpy_ndarray()
-    if pa.types.is_nested(column.type):
-        return column.to_pylist()
-    return column.to_numpy(zero_copy_only=False)
+
+def _is_flat(values: Any) -> bool:
+    """Whether values are single numbers, those of one column of a table."""
+    if hasattr(values, "ndim"):
+        return values.ndim == 1 and values.dtype != object
+    if not isinstance(values, list | tuple):
+        return False
+    return all(isinstance(each, Number) for each in values[:1])
 
 
 def is_dask(X: Any) -> bool:

@@ -40,11 +40,17 @@ def read_array(estimator: BaseEstimator, X: Any) -> Any:
 
 
 def check_rows(
-    estimator: BaseEstimator, X: Any, fmt: InputFormat | None, n_min: int
+    estimator: BaseEstimator,
+    X: Any,
+    fmt: InputFormat | None,
+    n_min: int,
+    *,
+    has_names: bool = True,
 ) -> np.ndarray | LazyArray:
     """Check X as scikit-learn does, against `fmt` unless this is the first fit.
 
-    The values of what is read by rows are checked when they are read.
+    The values of what is read by rows are checked when they are read. `has_names` says
+    whether columns must have the names that fit saw.
 
     Raises
     ------
@@ -58,7 +64,14 @@ def check_rows(
     is_first = fmt is None
     has_columns = len(array.shape) <= 2 and not is_other_length
     if is_lazy(array):
-        check_lazy(estimator, array, n_min, is_first=is_first, has_columns=has_columns)
+        check_lazy(
+            estimator,
+            array,
+            n_min,
+            is_first=is_first,
+            has_columns=has_columns,
+            has_names=has_names,
+        )
     else:
         array = check_numbers(
             estimator,
@@ -66,6 +79,7 @@ def check_rows(
             n_min,
             is_first=is_first,
             has_columns=has_columns,
+            has_names=has_names,
             allow_nan=estimator.input_type == "series",
         )
     if fmt is not None and (len(array.shape) > 2 or is_other_length):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+MIN_WIDTH = 6  # columns of a frame with a series in each row that may have any names
+
 
 def pad_series(arrays: list[np.ndarray], data_format: str) -> np.ndarray:
     """Stack series of unequal length, NaN behind the last value of each.
@@ -80,7 +82,16 @@ def unnest(X: Any) -> Any:
     ValueError
         For a frame in long format, which has a row for each time.
     """
-    if not hasattr(X, "iloc") or not hasattr(X, "columns"):
+    if not hasattr(X, "columns") or not hasattr(X, "shape"):
+        return X
+    keys = [name for name in map(str, X.columns) if _is_key(name)]
+    if keys and X.shape[1] < MIN_WIDTH:
+        raise ValueError(
+            f"X is a frame in long format, with a row for each time, to judge by its "
+            f"column {keys[0]!r}; pass one series a row, as in "
+            f"[part['value'].to_numpy() for _, part in X.groupby({keys[0]!r})]."
+        )
+    if not hasattr(X, "iloc"):
         return X
     if getattr(X.index, "nlevels", 1) > 1:
         raise ValueError(
@@ -93,6 +104,12 @@ def unnest(X: Any) -> Any:
         np.stack([np.asarray(cell) for cell in row])
         for row in X.itertuples(index=False)
     ]
+
+
+def _is_key(name: str) -> bool:
+    """Whether a column tells the series or the time that a row is of."""
+    name = name.lower()
+    return name in ("id", "time", "timestamp", "date") or name.endswith("_id")
 
 
 def find_gaps(blocks: Iterable[Tensor]) -> tuple[bool, bool]:

@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _num_samples
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sk_dim._inputs._formats import InputFormat
-from sk_dim._inputs._rows import BLOCK_VALUES, Rows, check_rows, read_rows
+from sk_dim._inputs._groups import read_groups
+from sk_dim._inputs._rows import BLOCK_VALUES, Rows, check_rows, read_array, read_rows
+from sk_dim._validation import check_call
 from sk_dim.arrays import Shards
 
 N_FIRST = 8  # samples that are kept to try parts with
@@ -19,6 +23,18 @@ N_FIRST = 8  # samples that are kept to try parts with
 def is_shards(X: Any) -> bool:
     """Say whether X is a function that yields arrays, and no array."""
     return callable(X) and not hasattr(X, "shape") and not isinstance(X, Dataset)
+
+
+def read_with_groups(
+    estimator: BaseEstimator, X: Any, groups: ArrayLike | None
+) -> tuple[Any, np.ndarray | None]:
+    """Return samples and the codes of their groups, if there are any."""
+    if groups is None:
+        return X, None
+    if is_shards(X):  # counted when they are read
+        return X, read_groups(groups, _num_samples(groups))
+    X = read_array(estimator, X)
+    return X, read_groups(groups, _num_samples(X))
 
 
 class ShardedRows(Rows):
@@ -41,7 +57,7 @@ class ShardedRows(Rows):
     Raises
     ------
     TypeError
-        If the function returns nothing that can be iterated over.
+        If the function needs arguments, or does not return an iterable of arrays.
     ValueError
         If there are too few rows, or shards cannot be used.
     """
@@ -53,18 +69,21 @@ class ShardedRows(Rows):
         fmt: InputFormat | None = None,
         n_min: int = 2,
     ) -> None:
+        check_call("X", shards, "no arguments", n_arguments=0)
         self.estimator = estimator
         self.shards = shards
         self.is_lazy, self.chunk_rows = True, None
         self.has_gaps, self.is_padded = False, False
         self.n_rows: int | None = None
         generator = torch.Generator().manual_seed(0)
-        n_rows, kept, keys = 0, [], []
-        for number, shard in enumerate(self._call()):
+        kept: list[Tensor] = []
+        keys: list[Tensor] = []
+        n_rows = 0
+        for number, shard in self._call():
             rows = self._open(shard, number, fmt)
             if fmt is None:
                 fmt = rows.fmt
-            if number == 0:
+            if not kept:
                 self.fmt, self.n_values, self.dtype = fmt, rows.n_values, rows.dtype
                 self.first = rows.take(slice(0, min(N_FIRST, len(rows))))
             self.dtype = np.promote_types(self.dtype, rows.dtype)
@@ -108,7 +127,7 @@ class ShardedRows(Rows):
     def blocks(self) -> Iterator[Tensor]:
         """Yield all samples, shard after shard."""
         n_read = 0
-        for number, shard in enumerate(self._call()):
+        for number, shard in self._call():
             for block in self._open(shard, number, self.fmt).blocks():
                 n_read += len(block)
                 self._check_count(n_read <= len(self), "more")
@@ -128,15 +147,24 @@ class ShardedRows(Rows):
             yield torch.arange(start, start + len(block)), block
             start += len(block)
 
-    def _call(self) -> Iterator[Any]:
+    def _call(self) -> Iterator[tuple[int, Any]]:
+        """Yield shards with their numbers, but for those without rows."""
         found = self.shards()
+        what = type(found).__name__
+        if _is_one(found):
+            raise TypeError(
+                f"X is a function that returned one {what}, whose rows would be taken "
+                "for shards; let it yield arrays of samples, or pass what it returned "
+                "itself."
+            )
         if not isinstance(found, Iterable):
             raise TypeError(
-                f"X is a function that returned {type(found).__name__}, which is no "
-                "iterable of arrays; let it yield arrays of samples, one after the "
-                "other."
+                f"X is a function that returned {what}, which is no iterable of "
+                "arrays; let it yield arrays of samples, one after the other."
             )
-        return iter(found)
+        for number, shard in enumerate(found):
+            if not _is_empty(shard):
+                yield number, shard
 
     def _open(self, shard: Any, number: int, fmt: InputFormat | None) -> Rows:
         """Check a shard, and that its samples are like those of the first."""
@@ -155,6 +183,20 @@ class ShardedRows(Rows):
                 f"the shards gave {how} rows than the {len(self)} of the first time; "
                 "the function must yield the same rows at each call."
             )
+
+
+def _is_one(X: Any) -> bool:
+    """Whether X is one array, frame, data set or dict, and not several of them."""
+    names = ("shape", "__array__", "keys")
+    return isinstance(X, str | bytes | Dataset) or any(hasattr(X, n) for n in names)
+
+
+def _is_empty(shard: Any) -> bool:
+    """Whether a shard has no rows, as parts of filtered files may have none."""
+    shape = getattr(shard, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return shape[0] == 0
+    return isinstance(shard, list | tuple) and not shard
 
 
 def _smallest(

@@ -128,9 +128,14 @@ def check_training(estimator: BaseEstimator) -> None:
 
 
 def rows_like(
-    estimator: BaseEstimator, X: ArrayLike, fmt: InputFormat, n_min: int = 1
+    estimator: BaseEstimator,
+    X: ArrayLike,
+    fmt: InputFormat,
+    n_min: int = 1,
+    *,
+    has_names: bool = True,
 ) -> Rows:
-    """Check X against what fit saw."""
-    rows = Rows(check_rows(estimator, X, fmt, n_min), fmt)
+    """Check X against what fit saw; with `has_names` also the names of columns."""
+    rows = Rows(check_rows(estimator, X, fmt, n_min, has_names=has_names), fmt)
     rows.check_lengths()
     return rows
