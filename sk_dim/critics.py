@@ -149,6 +149,11 @@ def max_scores(device: torch.device) -> int:
     return MAX_SCORES
 
 
+def block_scores(device: torch.device) -> int:
+    """Return how many scores a block has."""
+    return max_scores(device) // 16 if device.type == "cuda" else BLOCK_SCORES
+
+
 def check_pairs(critic: nn.Module, local: Tensor, global_: Tensor) -> None:
     """Raise a ValueError unless it is known which samples a critic's negatives are of.
 
@@ -524,8 +529,7 @@ def _score_rows(
     local: Tensor, global_: Tensor, first: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield blocks of rows of the scores: the number of the first, and (m, n l)."""
-    n_scores = BLOCK_SCORES * max_scores(local.device) // MAX_SCORES
-    n_rows = max(1, n_scores // local[..., 0].numel())
+    n_rows = max(1, block_scores(local.device) // local[..., 0].numel())
     for start in range(0, len(global_), n_rows):
         yield first + start, global_[start : start + n_rows] @ local.flatten(0, 1).T
 

@@ -159,6 +159,7 @@ def report(dim, X, queue):
     queue.put(errors)
 
 
+@pytest.mark.slow
 def test_a_fork_says_that_it_lacks_the_threads(digits):
     X = digits[0][:64]
     before = torch.get_num_threads()
