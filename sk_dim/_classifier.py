@@ -151,7 +151,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     -----
     These count as no label, in arrays, lists and columns of data frames: the number -1,
     None, NaN, NaT, the NA of pandas, null, and masked values. In an array that can hold
-    strings only, -1 turns into "-1" and None into "None", so these strings are refused.
+    strings only, -1 turns into "-1" and None into "None", so these strings are refused,
+    as are empty ones.
     `score` leaves unlabelled rows out.
 
     Ctrl-C ends the stage that is running, with a warning, and keeps the model. After

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import skops.io
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -33,6 +34,7 @@ from sk_dim.export import (
     to_onnx,
     to_torch,
 )
+from sk_dim.export._encoder_file import _checksum
 
 STORED = Path(__file__).parent / "stored"
 VERSIONS = sorted(path.stem for path in STORED.glob("*.joblib"))
@@ -402,7 +404,7 @@ def test_encoders_of_users_are_refused(tmp_path):
 
 
 def written(tmp_path, change):
-    """Write an encoder file whose description is changed."""
+    """Write an encoder file that is changed, with a checksum that fits."""
     path = tmp_path / "a.safetensors"
     save_encoder(fitted("conv"), path)
     length = int.from_bytes(path.read_bytes()[:8], "little")
@@ -410,7 +412,9 @@ def written(tmp_path, change):
     about = json.loads(header["__metadata__"]["sk_dim"])
     tensors = load_file(path)
     change(about, tensors)
-    save_file(tensors, path, metadata={"sk_dim": json.dumps(about)})
+    text = json.dumps(about)
+    metadata = {"sk_dim": text, "sk_dim.checksum": _checksum(text, tensors)}
+    save_file(tensors, path, metadata=metadata)
     return path
 
 
@@ -437,6 +441,35 @@ def test_a_changed_encoder_file_is_damaged(change, tmp_path):
         load_encoder(written(tmp_path, change))
 
 
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_encoder(fitted("conv"), path)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    rng = np.random.default_rng(0)
+    # In the description, in its checksum, and anywhere in the numbers.
+    places = [whole.index(b"n_components"), whole.index(b"sk_dim.checksum") + 20]
+    for place in (*places, *rng.integers(8 + length, len(whole), 20)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(7)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged|is no file of save_encoder"):
+            load_encoder(path)
+
+
+def test_an_encoder_file_whose_numbers_changed_places_is_damaged(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_encoder(fitted("conv"), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    a, b = "scaling.mean", "scaling.std"
+    tensors[a], tensors[b] = tensors[b], tensors[a]
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(ValueError, match="its numbers are not those that were saved"):
+        load_encoder(path)
+
+
 def test_an_encoder_file_of_another_version(tmp_path):
     path = written(tmp_path, lambda about, tensors: about.update(format=2))
     with pytest.raises(
@@ -452,6 +485,8 @@ def test_files_that_are_no_encoder_files(tmp_path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(FileNotFoundError, match="is no file; check the name"):
         load_encoder(path)
+    with pytest.raises(TypeError, match="path=None must be a path, as a str or"):
+        load_encoder(None)
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="of safetensors, but not of save_encoder"):
         load_encoder(path)
@@ -469,14 +504,19 @@ def test_files_that_are_no_encoder_files(tmp_path):
 @pytest.mark.parametrize("write", [to_onnx, save_encoder])
 def test_paths_that_cannot_be_written(write, tmp_path, monkeypatch):
     dim = fitted("conv")
-    with pytest.raises(FileNotFoundError, match="in a folder that does not exist"):
+    with pytest.raises(ValueError, match="which is no folder; make it first"):
         write(dim, tmp_path / "none" / "a")
-    with pytest.raises(IsADirectoryError, match="is a folder; pass the name of a file"):
+    with pytest.raises(ValueError, match="is a folder; give the path of a file in it"):
         write(dim, str(tmp_path))
-    monkeypatch.setattr(
-        "os.access", lambda path, mode: False
-    )  # as for others than root
-    with pytest.raises(PermissionError, match="folder that may not be written to"):
+    for path in (None, 3, samples("conv")):
+        with pytest.raises(TypeError, match=r"(?s)^path=.* must be a path, as a str"):
+            write(dim, path)
+
+    def refuse(*_, **__):  # as the system does to others than root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(ValueError, match="cannot be written, because of PermissionErr"):
         write(dim, tmp_path / "a")
 
 

@@ -17,10 +17,11 @@ from torch import nn
 
 from sk_dim._classifier import DeepInfomaxClassifier
 from sk_dim._deep_infomax import DeepInfomaxTransformer
+from sk_dim._files import check_writable, replacing
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._version import __version__
 from sk_dim.encoders import SeriesEncoder
-from sk_dim.export._files import check_path, require, write
+from sk_dim.export._packages import require
 from sk_dim.export._torch import check_exportable, to_torch, unwrap
 
 OWN = (DeepInfomaxTransformer, DeepInfomaxClassifier)
@@ -65,9 +66,10 @@ def to_onnx(
     TypeError
         If the estimator, the dtype of X or that of the classes cannot be exported.
     ValueError
-        If X is not like what `fit` saw, or its series have unequal lengths or gaps.
+        If X is not like what `fit` saw or has no rows, its series have unequal lengths
+        or gaps, or no file can be written where the path says.
     OSError
-        If the path cannot be written.
+        If the disk is full. The old file, if there was one, is left as it was.
 
     See Also
     --------
@@ -103,7 +105,7 @@ def to_onnx(
     before, own, after = _cut(estimator)
     check_exportable(own, ", or a pipeline with one of them")
     check_is_fitted(own)
-    file = check_path(path)
+    check_writable("path", path)
     for package in ("onnx", "onnxscript", *(["skl2onnx"] if before or after else [])):
         require(package, "to_onnx")
     parts = []
@@ -115,7 +117,8 @@ def to_onnx(
         parts.append(_convert_after(after, own))
     whole = _join(parts)
     whole.producer_name, whole.producer_version = "sk_dim", __version__
-    write(file, whole.SerializeToString())
+    with replacing(path) as file:
+        file.write(whole.SerializeToString())
 
 
 def _cut(estimator: Any) -> tuple[list, Any, list]:
