@@ -247,11 +247,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return about, tensors
 
 
-def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
+def _checksum(text: Any, tensors: dict[str, torch.Tensor]) -> str:
     """Return a checksum of the description and of the tensors with their names."""
     ordered = {name: tensors[name] for name in sorted(tensors)}
     names = [(name, str(t.dtype), list(t.shape)) for name, t in ordered.items()]
-    head = (text + json.dumps(names)).encode()
+    head = json.dumps([text, names]).encode()
     return f"{checksum({'tensors': to_arrays(ordered)}, head):08x}"
 
 

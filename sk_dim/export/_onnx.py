@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -26,6 +25,7 @@ from sk_dim.export._torch import check_exportable, to_torch, unwrap
 
 OWN = (DeepInfomaxTransformer, DeepInfomaxClassifier)
 OPSET = 20  # of ONNX, which parts of one file share
+OPSETS = {"": OPSET, "ai.onnx.ml": 3}  # the latter is what skl2onnx has for all models
 INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64")
 DTYPES = (*INTEGERS, "float16", "float32", "float64")
 UNEQUAL = (
@@ -33,12 +33,11 @@ UNEQUAL = (
     "length; pass X of that length, and write a file for each length that you need, or "
     "use to_torch."
 )
+NO_ROWS = "X has no rows; pass one at least, as X[:1] of the training data."
 EXPORTER_LOG = "torch.onnx._internal.exporter._registration"  # of packages not there
 
 
-def to_onnx(
-    estimator: Any, path: str | os.PathLike, X: ArrayLike | None = None
-) -> None:
+def to_onnx(estimator: Any, path: str | os.PathLike, X: Any = None) -> None:
     """Write a fitted estimator, or a pipeline with one, as a file that ONNX runs.
 
     ONNX runs without Python, PyTorch or this package, on many devices. Raw rows go
@@ -108,14 +107,18 @@ def to_onnx(
     check_writable("path", path)
     for package in ("onnx", "onnxscript", *(["skl2onnx"] if before or after else [])):
         require(package, "to_onnx")
-    parts = []
-    if before:
-        first, X = _convert_before(before, X)
-        parts.append(first)
-    parts.append(_convert(own, _example(own, X)))
-    if after:
-        parts.append(_convert_after(after, own))
-    whole = _join(parts)
+    if before and X is None:
+        raise ValueError(
+            "X=None does not tell what goes into the first step of the pipeline; pass "
+            "the first rows of its training data."
+        )
+    if before and not len(X):
+        raise ValueError(NO_ROWS)
+    first, X = _convert_steps(before, X[:1] if before else X)
+    middle = _convert(own, _example(own, X))
+    Z = np.zeros((1, own._n_features_out), np.float32) if after else None
+    last, _ = _convert_steps(after, Z, is_end=True)
+    whole = _join([*first, middle, *last])
     whole.producer_name, whole.producer_version = "sk_dim", __version__
     with replacing(path) as file:
         file.write(whole.SerializeToString())
@@ -143,7 +146,7 @@ def _cut(estimator: Any) -> tuple[list, Any, list]:
 # Rows
 
 
-def _example(own: Any, X: ArrayLike | None) -> torch.Tensor:
+def _example(own: Any, X: Any) -> torch.Tensor:
     """Return two rows of zeros, of the dtype and shape of X."""
     transformer = own.encoder_ if isinstance(own, DeepInfomaxClassifier) else own
     model = transformer.model_
@@ -159,6 +162,8 @@ def _example(own: Any, X: ArrayLike | None) -> torch.Tensor:
         raise ValueError(UNEQUAL)
     array = np.asarray(X)
     fmt.check((2, *array.shape[1:]))
+    if not len(array):
+        raise ValueError(NO_ROWS)
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(
             "X has NaN, which ONNX neither fills in nor leaves out; pass series of one "
@@ -260,34 +265,67 @@ def _add_label(model: Any, classes: Any) -> None:
     graph.output.extend([label, probabilities])
 
 
-def _convert_before(steps: list, X: Any) -> tuple[Any, np.ndarray]:
-    """Return a model of the steps before, and rows as they come out of it."""
+def _convert_steps(steps: list, X: Any, is_end: bool = False) -> tuple[list, Any]:
+    """Return models of steps of other packages, and what goes into a step after them.
+
+    One step at a time: of pipelines, skl2onnx refuses some whose steps it takes.
+    """
+    import onnx
+
+    models: list = []
+    for i, step in enumerate(steps, 1):
+        models.append(_convert_step(step, X))
+        if is_end and i == len(steps):
+            break
+        with _quiet():
+            out = step.transform(X)
+        found = models[-1].graph.output[-1].type.tensor_type
+        X = np.asarray(out, onnx.helper.tensor_dtype_to_np_dtype(found.elem_type))
+        if found.shape.dim[-1].dim_value not in (0, X.shape[-1]):
+            raise _cannot_convert(step, "which gives other columns than transform")
+    return models, X
+
+
+def _convert_step(step: Any, X: Any) -> Any:
+    """Return a model of a step, by skl2onnx.
+
+    Raises
+    ------
+    TypeError
+        If it has no converter, or one that fails.
+    """
     import onnx
     from skl2onnx import to_onnx as convert
 
-    if X is None:
-        raise ValueError(
-            "X=None does not tell what goes into the first step of the pipeline; pass "
-            "the first rows of its training data."
-        )
-    with _quiet():
-        pipeline = make_pipeline(*steps)
-        model = convert(pipeline, X[:1], target_opset=OPSET)
-        out = pipeline.transform(X[:1])
-    kind = model.graph.output[0].type.tensor_type.elem_type
-    return model, np.asarray(out, onnx.helper.tensor_dtype_to_np_dtype(kind))
-
-
-def _convert_after(steps: list, own: DeepInfomaxTransformer) -> Any:
-    """Return a model of the steps after."""
-    from skl2onnx import to_onnx as convert
-
-    last = steps[-1]
     # Probabilities as an array, not as a dict for each row.
-    options = {id(last): {"zipmap": False}} if is_classifier(last) else None
-    Z = np.zeros((1, own._n_features_out), np.float32)
-    with _quiet():
-        return convert(make_pipeline(*steps), Z, options=options, target_opset=OPSET)
+    options = {id(step): {"zipmap": False}} if is_classifier(step) else None
+    try:
+        with _quiet():
+            try:
+                model = convert(step, X, options=options, target_opset=OPSETS)
+            except NameError:  # LinearSVC has an array only, and no such option
+                model = convert(step, X, target_opset=OPSETS)
+        _set_opsets(model)
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # of many kinds, with long texts for developers
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _cannot_convert(step, f"{reason:.100}") from error
+    return model
+
+
+def _cannot_convert(step: Any, reason: str) -> TypeError:
+    return TypeError(
+        f"skl2onnx cannot convert the step {type(step).__name__} ({reason}); export "
+        "the pipeline without it, and do this step in the program that runs the file."
+    )
+
+
+def _set_opsets(model: Any) -> None:
+    """Let a model say the operator sets that all parts of a file share."""
+    from onnx.helper import make_operatorsetid
+
+    del model.opset_import[:]
+    model.opset_import.extend(make_operatorsetid(*each) for each in OPSETS.items())
 
 
 def _join(parts: list) -> Any:
@@ -295,12 +333,14 @@ def _join(parts: list) -> Any:
     import onnx
 
     joined = parts[0]
+    _set_opsets(joined)
     if len(parts) > 1:  # names within the file must differ
         joined = onnx.compose.add_prefix(joined, "step_0_", rename_inputs=False)
     for i, part in enumerate(parts[1:], 1):
         is_last = i == len(parts) - 1
         part.ir_version = joined.ir_version
         named = onnx.compose.add_prefix(part, f"step_{i}_", rename_outputs=not is_last)
+        del joined.graph.output[:-1]  # such as the label beside distances of KMeans
         pairs = [(joined.graph.output[0].name, named.graph.input[0].name)]
         joined = onnx.compose.merge_models(joined, named, io_map=pairs)
     return joined
