@@ -76,9 +76,10 @@ def to_onnx(estimator: Any, path: str | os.PathLike, X: Any = None) -> None:
 
     Notes
     -----
-    The input is named "X". A transformer has the output "features" (n, n_features_out),
-    a classifier "label" (n,) and "probabilities" (n, n_classes), a pipeline the outputs
-    that skl2onnx gives its last step. The number of rows n is free.
+    The input is named "X"; where a frame goes into a step before, each column is an
+    input. A transformer has the output "features" (n, n_features_out), a classifier
+    "label" (n,) and "probabilities" (n, n_classes), a pipeline the outputs that
+    skl2onnx gives its last step. The number of rows n is free.
 
     Outputs equal those of the estimator within 1e-5 of their spread. For the encoder
     "series" it is about 1e-4, by which `transform` itself is away from float64, and a
