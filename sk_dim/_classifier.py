@@ -72,8 +72,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         the features, and logistic regression is fitted to what all rows got, each with
         the weight of its probability to the power 3. "auto" is "spread" for encoders
         whose features training does not change, such as "series", and "all" for all
-        others. For such encoders "all" trains the head alone, with a warning. Of the parameters below, only `class_weight` and `random_state` have an
-        effect on "head" and "spread".
+        others. For such encoders "all" trains the head alone, with a warning. Of the
+        parameters below, only `class_weight` and `random_state` have an effect on
+        "head" and "spread".
     n_steps : int, default=500
         Number of optimiser steps of the fine-tuning.
     max_time : float, default=None
