@@ -71,10 +71,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         too: labels spread from the labelled rows over a graph of nearest neighbours in
         the features, and logistic regression is fitted to what all rows got, each with
         the weight of its probability to the power 3. "auto" is "spread" for encoders
-        whose features training does not change, such as "series", and "all" for all
-        others. For such encoders "all" trains the head alone, with a warning. Of the
-        parameters below, only `class_weight` and `random_state` have an effect on
-        "head" and "spread".
+        whose features training does not change, such as "series", where "all" would
+        train the head alone; for all others it is "all". Of the parameters below, only
+        `class_weight` and `random_state` have an effect on "head" and "spread".
     n_steps : int, default=500
         Number of optimiser steps of the fine-tuning.
     max_time : float, default=None

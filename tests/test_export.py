@@ -548,6 +548,18 @@ def test_an_encoder_file_whose_numbers_changed_places_is_damaged(tmp_path):
         load_encoder(path)
 
 
+def test_an_encoder_file_with_numbers_of_a_strange_kind_is_damaged(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_encoder(fitted("conv"), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    kinds = (torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.bool)
+    for dtype in kinds:
+        save_file({"scaling.mean": torch.zeros(1, dtype=dtype)}, path, metadata)
+        with pytest.raises(ValueError, match="its numbers are not those that were"):
+            load_encoder(path)
+
+
 def test_an_encoder_file_of_another_version(tmp_path):
     path = written(tmp_path, lambda about, tensors: about.update(format=2))
     with pytest.raises(

@@ -19,7 +19,7 @@ from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 from sk_dim._training._design import Design
 from sk_dim._training._model import Model
-from sk_dim._training._saving import checksum, to_arrays
+from sk_dim._training._saving import checksum
 from sk_dim._validation import warn
 from sk_dim._version import __version__
 from sk_dim.encoders import ENCODERS
@@ -249,10 +249,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _checksum(text: Any, tensors: dict[str, torch.Tensor]) -> str:
     """Return a checksum of the description and of the tensors with their names."""
-    ordered = {name: tensors[name] for name in sorted(tensors)}
-    names = [(name, str(t.dtype), list(t.shape)) for name, t in ordered.items()]
-    head = json.dumps([text, names]).encode()
-    return f"{checksum({'tensors': to_arrays(ordered)}, head):08x}"
+    ordered = sorted(tensors.items())
+    names = [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in ordered]
+    # As bytes: numpy lacks some of the dtypes that a file may have.
+    values = {name: t.reshape(-1).view(torch.uint8).numpy() for name, t in ordered}
+    return f"{checksum({'': values}, json.dumps([text, names]).encode()):08x}"
 
 
 def _build(
