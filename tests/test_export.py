@@ -321,7 +321,7 @@ def test_onnx_of_a_pipeline_is_one_file(digits, tmp_path):
         (np.full((1, 8, 8), np.nan), ValueError, "X has NaN, which ONNX neither"),
         ([np.zeros(3), np.zeros(4)], ValueError, "and a file of ONNX takes one length"),
         ("text", ValueError, "samples of shape"),
-        (np.zeros((0, 8, 8)), ValueError, "X has no rows; pass one at least"),
+        (np.zeros((0, 8, 8)), ValueError, "X has no rows; pass an array with"),
     ],
 )
 def test_rows_that_onnx_cannot_take(X, error, match, tmp_path):
@@ -359,9 +359,7 @@ class Plain(TransformerMixin, BaseEstimator):
 @pytest.mark.parametrize("step", [Plain(), FunctionTransformer(np.tanh)])
 def test_a_step_without_a_converter_is_named(step, tmp_path):
     dim = FrozenEstimator(fitted("mlp"))
-    match = (
-        rf"cannot convert the step {type(step).__name__} \(.*\); export the pipeline"
-    )
+    match = rf"cannot convert the step {type(step).__name__} \(.*\); pass X as float32"
     for model in (make_pipeline(StandardScaler(), step, dim), make_pipeline(dim, step)):
         X = samples("mlp")
         with pytest.raises(TypeError, match=match):
@@ -409,8 +407,13 @@ def test_onnx_of_a_pipeline_predicts_what_it_does(steps, tmp_path):
 def test_onnx_wants_rows_for_a_pipeline(tmp_path):
     X = samples("mlp")
     model = make_pipeline(StandardScaler(), FrozenEstimator(fitted("mlp"))).fit(X)
-    with pytest.raises(ValueError, match="X has no rows; pass one at least"):
-        to_onnx(model, tmp_path / "a", X[:0])
+    for rows in (X[:0], [], 3.0):
+        with pytest.raises(ValueError, match="X has no rows; pass an array with at le"):
+            to_onnx(model, tmp_path / "a", rows)
+    with pytest.raises(TypeError, match=r"StandardScaler \(.*\); pass X as float32"):
+        to_onnx(model, tmp_path / "a", np.zeros((1, 7), "float16"))
+    with pytest.raises(ValueError, match="3 features, but StandardScaler is expecting"):
+        to_onnx(model, tmp_path / "a", [[1.0, 2.0, 3.0]])
 
 
 # Safetensors

@@ -33,7 +33,7 @@ UNEQUAL = (
     "length; pass X of that length, and write a file for each length that you need, or "
     "use to_torch."
 )
-NO_ROWS = "X has no rows; pass one at least, as X[:1] of the training data."
+NO_ROWS = "X has no rows; pass an array with at least one, as of the training data."
 EXPORTER_LOG = "torch.onnx._internal.exporter._registration"  # of packages not there
 
 
@@ -108,14 +108,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike, X: Any = None) -> None:
     check_writable("path", path)
     for package in ("onnx", "onnxscript", *(["skl2onnx"] if before or after else [])):
         require(package, "to_onnx")
-    if before and X is None:
-        raise ValueError(
-            "X=None does not tell what goes into the first step of the pipeline; pass "
-            "the first rows of its training data."
-        )
-    if before and not len(X):
-        raise ValueError(NO_ROWS)
-    first, X = _convert_steps(before, X[:1] if before else X)
+    first, X = _convert_steps(before, _first_row(X) if before else X)
     middle = _convert(own, _example(own, X))
     Z = np.zeros((1, own._n_features_out), np.float32) if after else None
     last, _ = _convert_steps(after, Z, is_end=True)
@@ -145,6 +138,20 @@ def _cut(estimator: Any) -> tuple[list, Any, list]:
 
 
 # Rows
+
+
+def _first_row(X: Any) -> Any:
+    """Return the first row of an array, or of a frame as a frame."""
+    if X is None:
+        raise ValueError(
+            "X=None does not tell what goes into the first step of the pipeline; pass "
+            "the first rows of its training data."
+        )
+    if not hasattr(X, "iloc"):
+        X = np.asarray(X)
+    if X.ndim == 0 or not len(X):
+        raise ValueError(NO_ROWS)
+    return X[:1]
 
 
 def _example(own: Any, X: Any) -> torch.Tensor:
@@ -275,11 +282,13 @@ def _convert_steps(steps: list, X: Any, is_end: bool = False) -> tuple[list, Any
 
     models: list = []
     for i, step in enumerate(steps, 1):
+        is_last = is_end and i == len(steps)
+        with _quiet():  # before skl2onnx, which has no sentence for what X may not be
+            out: Any = None if is_last else step.transform(X)
         models.append(_convert_step(step, X))
-        if is_end and i == len(steps):
+        if is_last:
             break
-        with _quiet():
-            out = step.transform(X)
+        out = out.toarray() if hasattr(out, "toarray") else out
         found = models[-1].graph.output[-1].type.tensor_type
         X = np.asarray(out, onnx.helper.tensor_dtype_to_np_dtype(found.elem_type))
         if found.shape.dim[-1].dim_value not in (0, X.shape[-1]):
@@ -316,8 +325,9 @@ def _convert_step(step: Any, X: Any) -> Any:
 
 def _cannot_convert(step: Any, reason: str) -> TypeError:
     return TypeError(
-        f"skl2onnx cannot convert the step {type(step).__name__} ({reason}); export "
-        "the pipeline without it, and do this step in the program that runs the file."
+        f"skl2onnx cannot convert the step {type(step).__name__} ({reason}); pass X as "
+        "float32, if it is of another type, or export the pipeline without this step, "
+        "and do it in the program that runs the file."
     )
 
 
