@@ -32,7 +32,7 @@ from sk_dim._training._head import guess_frequencies
 from sk_dim._training._preparing import prepare, rows_like
 from sk_dim._training._recipe import Recipe
 from sk_dim._training._spreading import choose_rows, spread_labels
-from sk_dim._validation import check_name, check_real
+from sk_dim._validation import check_name, check_real, warn
 from sk_dim.encoders._contract import trait
 from sk_dim.evaluation._probes import fit_probe
 
@@ -71,9 +71,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         too: labels spread from the labelled rows over a graph of nearest neighbours in
         the features, and logistic regression is fitted to what all rows got, each with
         the weight of its probability to the power 3. "auto" is "spread" for encoders
-        whose features training does not change, such as "series", and "all" for all
-        others. Of the parameters below, only `class_weight` and `random_state` have an
-        effect on "head" and "spread".
+        whose features training does not change, such as "series", where "all" would
+        train the head alone; for all others it is "all". Of the parameters below, only
+        `class_weight` and `random_state` have an effect on "head" and "spread".
     n_steps : int, default=500
         Number of optimiser steps of the fine-tuning.
     max_time : float, default=None
@@ -151,7 +151,8 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     -----
     These count as no label, in arrays, lists and columns of data frames: the number -1,
     None, NaN, NaT, the NA of pandas, null, and masked values. In an array that can hold
-    strings only, -1 turns into "-1" and None into "None", so these strings are refused.
+    strings only, -1 turns into "-1" and None into "None", so these strings are refused,
+    as are empty ones.
     `score` leaves unlabelled rows out.
 
     Ctrl-C ends the stage that is running, with a warning, and keeps the model. After
@@ -459,10 +460,17 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
 
     def _how(self, encoder: DeepInfomaxTransformer) -> str:
         """Return how to fine-tune, which "auto" leaves to the encoder."""
-        if self.fine_tune != "auto":
-            return self.fine_tune
         is_fixed = trait(encoder.encoder_, "has_fixed_part")
-        return "spread" if is_fixed else "all"
+        if self.fine_tune == "all" and is_fixed:
+            warn(
+                "fine_tune='all' cannot train this encoder, whose features training "
+                "does not change; only the head learns, from new views in each step, "
+                "which takes minutes. 'spread' and 'head' take seconds, and 'auto' "
+                "chooses 'spread'."
+            )
+        if self.fine_tune == "auto":
+            return "spread" if is_fixed else "all"
+        return self.fine_tune
 
     def _make_encoder(
         self, X: ArrayLike, rng: np.random.RandomState, groups: np.ndarray | None

@@ -108,7 +108,9 @@ def _sync_folder(folder: Path) -> None:
 def check_writable(name: str, path: Any, n_bytes: int = 0) -> None:
     """Raise an error unless a file of so many bytes can be put where `path` says."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{name}={path!r} must be a path, as a str or a pathlib.Path.")
+        raise TypeError(
+            f"{name}={path!r:.60} must be a path, as a str or a pathlib.Path."
+        )
     target = Path(path).resolve()
     given = f"{name}={os.fspath(path)!r}"
     if target.is_dir():

@@ -29,8 +29,8 @@ def select_labelled(y: Any) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        If no row has a label, labels are of several types or infinite, or a mark has
-        become a string.
+        If no row has a label, labels are of several types or infinite, a mark has
+        become a string, or a string is empty.
     """
     array = _read(y)
     has_label = _is_labelled(array)
@@ -179,6 +179,11 @@ def _is_labelled(y: np.ndarray) -> np.ndarray:
             "label becomes in an array of strings; use an array of objects with the "
             "number -1, None or NaN where there is no label, or rename the class if "
             "it is one of yours."
+        )
+    if any(not each.strip() for each in strings):
+        raise ValueError(
+            "y holds empty strings, which look like missing labels; put the number -1, "
+            "None or NaN there if they are, or give the class a name if it is one."
         )
     return np.array([not (is_missing(each) or is_mark(each)) for each in y], dtype=bool)
 

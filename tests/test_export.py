@@ -14,13 +14,24 @@ import onnxruntime
 import pytest
 import skops.io
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    StandardScaler,
+)
+from sklearn.svm import LinearSVC
 from torch.export import Dim
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer, __version__
@@ -33,6 +44,7 @@ from sk_dim.export import (
     to_onnx,
     to_torch,
 )
+from sk_dim.export._encoder_file import _checksum
 
 STORED = Path(__file__).parent / "stored"
 VERSIONS = sorted(path.stem for path in STORED.glob("*.joblib"))
@@ -309,6 +321,7 @@ def test_onnx_of_a_pipeline_is_one_file(digits, tmp_path):
         (np.full((1, 8, 8), np.nan), ValueError, "X has NaN, which ONNX neither"),
         ([np.zeros(3), np.zeros(4)], ValueError, "and a file of ONNX takes one length"),
         ("text", ValueError, "samples of shape"),
+        (np.zeros((0, 8, 8)), ValueError, "X has no rows; pass an array with"),
     ],
 )
 def test_rows_that_onnx_cannot_take(X, error, match, tmp_path):
@@ -331,6 +344,76 @@ def test_what_onnx_is_refused_for(tmp_path):
     with pytest.raises(TypeError, match="the classes are tuple objects"):
         to_onnx(changed, path)
     assert not list(tmp_path.iterdir())
+
+
+class Plain(TransformerMixin, BaseEstimator):
+    """A step that skl2onnx knows nothing of."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X
+
+
+@pytest.mark.parametrize("step", [Plain(), FunctionTransformer(np.tanh)])
+def test_a_step_without_a_converter_is_named(step, tmp_path):
+    dim = FrozenEstimator(fitted("mlp"))
+    match = rf"cannot convert the step {type(step).__name__} \(.*\); pass X as float32"
+    for model in (make_pipeline(StandardScaler(), step, dim), make_pipeline(dim, step)):
+        X = samples("mlp")
+        with pytest.raises(TypeError, match=match):
+            to_onnx(model.fit(X), tmp_path / "a", X)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_is_converted_wrongly_is_named(tmp_path):
+    dim, X = FrozenEstimator(fitted("mlp")), samples("mlp")
+    model = make_pipeline(dim, LinearDiscriminantAnalysis(), LogisticRegression())
+    model.fit(X, np.arange(len(X)) % 3)
+    with pytest.raises(TypeError, match=r"Analysis \(which gives other columns"):
+        to_onnx(model, tmp_path / "a")
+    bins = KBinsDiscretizer(encode="ordinal", strategy="uniform")
+    with pytest.raises(TypeError, match="cannot convert the step KBinsDiscretizer"):
+        to_onnx(make_pipeline(bins, dim).fit(X), tmp_path / "a", X)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (StandardScaler(), LinearSVC()),  # no probabilities
+        *(
+            pytest.param(steps, marks=pytest.mark.slow)
+            for steps in (
+                (KMeans(4, random_state=0), LogisticRegression()),  # two outputs
+                (IsolationForest(n_estimators=3, random_state=0),),  # an older set
+                (StandardScaler(), KNeighborsRegressor()),
+            )
+        ),
+    ],
+    ids=lambda steps: type(steps[-1]).__name__,
+)
+def test_onnx_of_a_pipeline_predicts_what_it_does(steps, tmp_path):
+    X, path = samples("mlp") - 1e6, tmp_path / "a.onnx"
+    dim = DeepInfomaxTransformer(8, max_iter=1, random_state=0)
+    model = make_pipeline(StandardScaler(), dim, *steps)
+    model.fit(X, np.arange(len(X)) % 3)
+    to_onnx(model, path, X[:1])
+    onnx.checker.check_model(path, full_check=True)
+    found = run(path, X)[0].ravel()
+    np.testing.assert_allclose(found, model.predict(X), atol=1e-5)
+
+
+def test_onnx_wants_rows_for_a_pipeline(tmp_path):
+    X = samples("mlp")
+    model = make_pipeline(StandardScaler(), FrozenEstimator(fitted("mlp"))).fit(X)
+    for rows in (X[:0], [], 3.0):
+        with pytest.raises(ValueError, match="X has no rows; pass an array with at le"):
+            to_onnx(model, tmp_path / "a", rows)
+    with pytest.raises(TypeError, match=r"StandardScaler \(.*\); pass X as float32"):
+        to_onnx(model, tmp_path / "a", np.zeros((1, 7), "float16"))
+    with pytest.raises(ValueError, match="3 features, but StandardScaler is expecting"):
+        to_onnx(model, tmp_path / "a", [[1.0, 2.0, 3.0]])
 
 
 # Safetensors
@@ -402,7 +485,7 @@ def test_encoders_of_users_are_refused(tmp_path):
 
 
 def written(tmp_path, change):
-    """Write an encoder file whose description is changed."""
+    """Write an encoder file that is changed, with a checksum that fits."""
     path = tmp_path / "a.safetensors"
     save_encoder(fitted("conv"), path)
     length = int.from_bytes(path.read_bytes()[:8], "little")
@@ -410,7 +493,9 @@ def written(tmp_path, change):
     about = json.loads(header["__metadata__"]["sk_dim"])
     tensors = load_file(path)
     change(about, tensors)
-    save_file(tensors, path, metadata={"sk_dim": json.dumps(about)})
+    text = json.dumps(about)
+    metadata = {"sk_dim": text, "sk_dim.checksum": _checksum(text, tensors)}
+    save_file(tensors, path, metadata=metadata)
     return path
 
 
@@ -437,6 +522,47 @@ def test_a_changed_encoder_file_is_damaged(change, tmp_path):
         load_encoder(written(tmp_path, change))
 
 
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_encoder(fitted("conv"), path)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    rng = np.random.default_rng(0)
+    # In the description, in its checksum, and anywhere in the numbers.
+    places = [whole.index(b"n_components"), whole.index(b"sk_dim.checksum") + 20]
+    for place in (*places, *rng.integers(8 + length, len(whole), 20)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(7)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"is damaged|is no file of save_en"):
+            load_encoder(path)
+
+
+def test_an_encoder_file_whose_numbers_changed_places_is_damaged(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_encoder(fitted("conv"), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    a, b = "scaling.mean", "scaling.std"
+    tensors[a], tensors[b] = tensors[b], tensors[a]
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(ValueError, match="its numbers are not those that were saved"):
+        load_encoder(path)
+
+
+def test_an_encoder_file_with_numbers_of_a_strange_kind_is_damaged(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_encoder(fitted("conv"), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    kinds = (torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.bool)
+    for dtype in kinds:
+        save_file({"scaling.mean": torch.zeros(1, dtype=dtype)}, path, metadata)
+        with pytest.raises(ValueError, match="its numbers are not those that were"):
+            load_encoder(path)
+
+
 def test_an_encoder_file_of_another_version(tmp_path):
     path = written(tmp_path, lambda about, tensors: about.update(format=2))
     with pytest.raises(
@@ -452,6 +578,8 @@ def test_files_that_are_no_encoder_files(tmp_path):
     path = tmp_path / "a.safetensors"
     with pytest.raises(FileNotFoundError, match="is no file; check the name"):
         load_encoder(path)
+    with pytest.raises(TypeError, match="path=None must be a path, as a str or"):
+        load_encoder(None)
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="of safetensors, but not of save_encoder"):
         load_encoder(path)
@@ -469,14 +597,19 @@ def test_files_that_are_no_encoder_files(tmp_path):
 @pytest.mark.parametrize("write", [to_onnx, save_encoder])
 def test_paths_that_cannot_be_written(write, tmp_path, monkeypatch):
     dim = fitted("conv")
-    with pytest.raises(FileNotFoundError, match="in a folder that does not exist"):
+    with pytest.raises(ValueError, match="which is no folder; make it first"):
         write(dim, tmp_path / "none" / "a")
-    with pytest.raises(IsADirectoryError, match="is a folder; pass the name of a file"):
+    with pytest.raises(ValueError, match="is a folder; give the path of a file in it"):
         write(dim, str(tmp_path))
-    monkeypatch.setattr(
-        "os.access", lambda path, mode: False
-    )  # as for others than root
-    with pytest.raises(PermissionError, match="folder that may not be written to"):
+    for path in (None, 3, samples("conv")):
+        with pytest.raises(TypeError, match=r"(?s)^path=.* must be a path, as a str"):
+            write(dim, path)
+
+    def refuse(*_, **__):  # as the system does to others than root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(ValueError, match="cannot be written, because of PermissionErr"):
         write(dim, tmp_path / "a")
 
 

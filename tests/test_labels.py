@@ -159,8 +159,17 @@ def test_what_frames_make_strings_of_is_refused():
     )
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_empty_strings_are_refused(blank):
+    y = np.array(["a rabbit", "a hen", blank, "a hen"])
+    match = "y holds empty strings, which look like missing labels; put the number -1"
+    for each in (y, y.tolist(), y.astype(object), pd.Series(y), pd.Categorical(y)):
+        with pytest.raises(ValueError, match=match):
+            select_labelled(each)
+
+
 def test_other_strings_and_booleans_are_labels():
-    y = np.array(["1", "0", "minus 1", "-", ""])
+    y = np.array(["1", "0", "minus 1", "-", "."])
     classes, class_ids = encode_labels(y)
     assert classes.dtype == y.dtype
     assert (class_ids >= 0).all()

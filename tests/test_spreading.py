@@ -126,6 +126,7 @@ def test_a_classifier_of_series_spreads_its_labels():
 
 @pytest.mark.parametrize("fine_tune", ["auto", "spread", "head", "all"])
 @pytest.mark.parametrize("has_others", [True, False])
+@pytest.mark.filterwarnings("ignore:fine_tune='all' cannot train this encoder")
 def test_every_way_works_with_series(fine_tune, has_others):
     X, y = draw_waves(24)
     given = np.where(np.arange(24) < 12, y, -1) if has_others else y
@@ -139,3 +140,12 @@ def test_every_way_works_with_series(fine_tune, has_others):
     probabilities = model.predict_proba(X)
     assert probabilities.shape == (24, 2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_training_an_encoder_that_cannot_be_trained_is_said():
+    X, y = draw_waves(24)
+    encoder = DeepInfomaxTransformer(8, input_type="series", max_iter=1).fit(X)
+    model = DeepInfomaxClassifier(encoder, fine_tune="all", n_steps=1)
+    with pytest.warns(UserWarning, match="only the head learns, from new views in eac"):
+        model.fit(X, y)
+    np.testing.assert_array_equal(model.encoder_.transform(X), encoder.transform(X))

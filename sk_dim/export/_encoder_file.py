@@ -12,21 +12,24 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._classifier import DeepInfomaxClassifier
 from sk_dim._deep_infomax import DeepInfomaxTransformer
+from sk_dim._files import check_writable, replacing
 from sk_dim._inputs._batches import Source
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 from sk_dim._training._design import Design
 from sk_dim._training._model import Model
+from sk_dim._training._saving import checksum
 from sk_dim._validation import warn
 from sk_dim._version import __version__
 from sk_dim.encoders import ENCODERS
-from sk_dim.export._files import check_path, require, write
+from sk_dim.export._packages import require
 from sk_dim.export._torch import check_exportable, unwrap
 from sk_dim.objective import Objective
 
 FORMAT = 1  # a number of its own: it changes only when files look different
 KEY = "sk_dim"  # of the JSON, in the metadata of the file
+CHECKSUM = "sk_dim.checksum"  # of JSON and tensors, there too
 UNFIT = (  # what building raises where a file was changed
     ArithmeticError,
     AttributeError,
@@ -82,8 +85,10 @@ def save_encoder(estimator: Any, path: str | os.PathLike) -> None:
         If the package safetensors is missing.
     TypeError
         If the encoder is the user's own, or the estimator of another kind.
+    ValueError
+        If there is no such folder, it cannot be written to, or the path is a folder.
     OSError
-        If the path cannot be written.
+        If the disk is full. The old file, if there was one, is left as it was.
 
     See Also
     --------
@@ -91,9 +96,9 @@ def save_encoder(estimator: Any, path: str | os.PathLike) -> None:
 
     Notes
     -----
-    Beside the weights there are the scaling and, as JSON, the parameters. Parameters
-    that JSON does not have (callables) are left at their defaults, which has no effect
-    on `transform`. Critics, optimiser and history are not written.
+    Beside the weights there are the scaling, a checksum and, as JSON, the parameters.
+    Parameters that JSON does not have (callables) are left at their defaults, which has
+    no effect on `transform`. Critics, optimiser and history are not written.
 
     References
     ----------
@@ -116,7 +121,7 @@ def save_encoder(estimator: Any, path: str | os.PathLike) -> None:
     check_is_fitted(estimator)
     if isinstance(estimator, DeepInfomaxClassifier):
         estimator = estimator.encoder_
-    file = check_path(path)
+    check_writable("path", path)
     require("safetensors", "save_encoder")
     from safetensors.torch import save
 
@@ -144,7 +149,10 @@ def save_encoder(estimator: Any, path: str | os.PathLike) -> None:
     }
     tensors["scaling.mean"] = model.scaling.mean.contiguous()
     tensors["scaling.std"] = model.scaling.std.contiguous()
-    write(file, save(tensors, metadata={KEY: json.dumps(about)}))
+    text = json.dumps(about)
+    metadata = {KEY: text, CHECKSUM: _checksum(text, tensors)}
+    with replacing(path) as file:
+        file.write(save(tensors, metadata=metadata))
 
 
 def load_encoder(path: str | os.PathLike) -> DeepInfomaxTransformer:
@@ -170,6 +178,8 @@ def load_encoder(path: str | os.PathLike) -> DeepInfomaxTransformer:
         If the package safetensors is missing.
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If the path is none.
     ValueError
         If the file is another, damaged, or of a later version.
 
@@ -183,6 +193,8 @@ def load_encoder(path: str | os.PathLike) -> DeepInfomaxTransformer:
     >>> dim = load_encoder("digits.safetensors")  # doctest: +SKIP
     """
     require("safetensors", "load_encoder")
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path={path!r:.60} must be a path, as a str or pathlib.Path.")
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"path={str(path)!r} is no file; check the name.")
@@ -202,7 +214,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
+            metadata = file.metadata() or {}
+            text = metadata.get(KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         about = None if text is None else json.loads(text)
     except (SafetensorError, ValueError, OSError) as error:
@@ -221,12 +234,26 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             f"format {about['format']}, and this is {__version__}, which reads "
             f"formats up to {FORMAT}; install a later version."
         )
+    if metadata.get(CHECKSUM) != _checksum(text, tensors):
+        raise ValueError(
+            f"path={str(path)!r} is damaged: its numbers are not those that were "
+            "saved; get another copy of the file."
+        )
     if about.get("version") != __version__:
         warn(
             f"this encoder was saved by sk_dim {about.get('version')} and is loaded by "
             f"{__version__}, whose features of the same samples may differ."
         )
     return about, tensors
+
+
+def _checksum(text: Any, tensors: dict[str, torch.Tensor]) -> str:
+    """Return a checksum of the description and of the tensors with their names."""
+    ordered = sorted(tensors.items())
+    names = [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in ordered]
+    # As bytes: numpy lacks some of the dtypes that a file may have.
+    values = {name: t.reshape(-1).view(torch.uint8).numpy() for name, t in ordered}
+    return f"{checksum({'': values}, json.dumps([text, names]).encode()):08x}"
 
 
 def _build(

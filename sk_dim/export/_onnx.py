@@ -9,22 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sk_dim._classifier import DeepInfomaxClassifier
 from sk_dim._deep_infomax import DeepInfomaxTransformer
+from sk_dim._files import check_writable, replacing
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._version import __version__
 from sk_dim.encoders import SeriesEncoder
-from sk_dim.export._files import check_path, require, write
+from sk_dim.export._packages import require
 from sk_dim.export._torch import check_exportable, to_torch, unwrap
 
 OWN = (DeepInfomaxTransformer, DeepInfomaxClassifier)
 OPSET = 20  # of ONNX, which parts of one file share
+OPSETS = {"": OPSET, "ai.onnx.ml": 3}  # the latter is what skl2onnx has for all models
 INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64")
 DTYPES = (*INTEGERS, "float16", "float32", "float64")
 UNEQUAL = (
@@ -32,12 +33,11 @@ UNEQUAL = (
     "length; pass X of that length, and write a file for each length that you need, or "
     "use to_torch."
 )
+NO_ROWS = "X has no rows; pass an array with at least one, as of the training data."
 EXPORTER_LOG = "torch.onnx._internal.exporter._registration"  # of packages not there
 
 
-def to_onnx(
-    estimator: Any, path: str | os.PathLike, X: ArrayLike | None = None
-) -> None:
+def to_onnx(estimator: Any, path: str | os.PathLike, X: Any = None) -> None:
     """Write a fitted estimator, or a pipeline with one, as a file that ONNX runs.
 
     ONNX runs without Python, PyTorch or this package, on many devices. Raw rows go
@@ -65,9 +65,10 @@ def to_onnx(
     TypeError
         If the estimator, the dtype of X or that of the classes cannot be exported.
     ValueError
-        If X is not like what `fit` saw, or its series have unequal lengths or gaps.
+        If X is not like what `fit` saw or has no rows, its series have unequal lengths
+        or gaps, or no file can be written where the path says.
     OSError
-        If the path cannot be written.
+        If the disk is full. The old file, if there was one, is left as it was.
 
     See Also
     --------
@@ -75,9 +76,10 @@ def to_onnx(
 
     Notes
     -----
-    The input is named "X". A transformer has the output "features" (n, n_features_out),
-    a classifier "label" (n,) and "probabilities" (n, n_classes), a pipeline the outputs
-    that skl2onnx gives its last step. The number of rows n is free.
+    The input is named "X"; where a frame goes into a step before, each column is an
+    input. A transformer has the output "features" (n, n_features_out), a classifier
+    "label" (n,) and "probabilities" (n, n_classes), a pipeline the outputs that
+    skl2onnx gives its last step. The number of rows n is free.
 
     Outputs equal those of the estimator within 1e-5 of their spread. For the encoder
     "series" it is about 1e-4, by which `transform` itself is away from float64, and a
@@ -103,19 +105,17 @@ def to_onnx(
     before, own, after = _cut(estimator)
     check_exportable(own, ", or a pipeline with one of them")
     check_is_fitted(own)
-    file = check_path(path)
+    check_writable("path", path)
     for package in ("onnx", "onnxscript", *(["skl2onnx"] if before or after else [])):
         require(package, "to_onnx")
-    parts = []
-    if before:
-        first, X = _convert_before(before, X)
-        parts.append(first)
-    parts.append(_convert(own, _example(own, X)))
-    if after:
-        parts.append(_convert_after(after, own))
-    whole = _join(parts)
+    first, X = _convert_steps(before, _first_row(X) if before else X)
+    middle = _convert(own, _example(own, X))
+    Z = np.zeros((1, own._n_features_out), np.float32) if after else None
+    last, _ = _convert_steps(after, Z, is_end=True)
+    whole = _join([*first, middle, *last])
     whole.producer_name, whole.producer_version = "sk_dim", __version__
-    write(file, whole.SerializeToString())
+    with replacing(path) as file:
+        file.write(whole.SerializeToString())
 
 
 def _cut(estimator: Any) -> tuple[list, Any, list]:
@@ -140,7 +140,21 @@ def _cut(estimator: Any) -> tuple[list, Any, list]:
 # Rows
 
 
-def _example(own: Any, X: ArrayLike | None) -> torch.Tensor:
+def _first_row(X: Any) -> Any:
+    """Return the first row of an array, or of a frame as a frame."""
+    if X is None:
+        raise ValueError(
+            "X=None does not tell what goes into the first step of the pipeline; pass "
+            "the first rows of its training data."
+        )
+    if not hasattr(X, "iloc"):
+        X = np.asarray(X)
+    if X.ndim == 0 or not len(X):
+        raise ValueError(NO_ROWS)
+    return X[:1]
+
+
+def _example(own: Any, X: Any) -> torch.Tensor:
     """Return two rows of zeros, of the dtype and shape of X."""
     transformer = own.encoder_ if isinstance(own, DeepInfomaxClassifier) else own
     model = transformer.model_
@@ -156,6 +170,8 @@ def _example(own: Any, X: ArrayLike | None) -> torch.Tensor:
         raise ValueError(UNEQUAL)
     array = np.asarray(X)
     fmt.check((2, *array.shape[1:]))
+    if not len(array):
+        raise ValueError(NO_ROWS)
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise ValueError(
             "X has NaN, which ONNX neither fills in nor leaves out; pass series of one "
@@ -257,34 +273,70 @@ def _add_label(model: Any, classes: Any) -> None:
     graph.output.extend([label, probabilities])
 
 
-def _convert_before(steps: list, X: Any) -> tuple[Any, np.ndarray]:
-    """Return a model of the steps before, and rows as they come out of it."""
+def _convert_steps(steps: list, X: Any, is_end: bool = False) -> tuple[list, Any]:
+    """Return models of steps of other packages, and what goes into a step after them.
+
+    One step at a time: of pipelines, skl2onnx refuses some whose steps it takes.
+    """
+    import onnx
+
+    models: list = []
+    for i, step in enumerate(steps, 1):
+        is_last = is_end and i == len(steps)
+        with _quiet():  # before skl2onnx, which has no sentence for what X may not be
+            out: Any = None if is_last else step.transform(X)
+        models.append(_convert_step(step, X))
+        if is_last:
+            break
+        out = out.toarray() if hasattr(out, "toarray") else out
+        found = models[-1].graph.output[-1].type.tensor_type
+        X = np.asarray(out, onnx.helper.tensor_dtype_to_np_dtype(found.elem_type))
+        if found.shape.dim[-1].dim_value not in (0, X.shape[-1]):
+            raise _cannot_convert(step, "which gives other columns than transform")
+    return models, X
+
+
+def _convert_step(step: Any, X: Any) -> Any:
+    """Return a model of a step, by skl2onnx.
+
+    Raises
+    ------
+    TypeError
+        If it has no converter, or one that fails.
+    """
     import onnx
     from skl2onnx import to_onnx as convert
 
-    if X is None:
-        raise ValueError(
-            "X=None does not tell what goes into the first step of the pipeline; pass "
-            "the first rows of its training data."
-        )
-    with _quiet():
-        pipeline = make_pipeline(*steps)
-        model = convert(pipeline, X[:1], target_opset=OPSET)
-        out = pipeline.transform(X[:1])
-    kind = model.graph.output[0].type.tensor_type.elem_type
-    return model, np.asarray(out, onnx.helper.tensor_dtype_to_np_dtype(kind))
-
-
-def _convert_after(steps: list, own: DeepInfomaxTransformer) -> Any:
-    """Return a model of the steps after."""
-    from skl2onnx import to_onnx as convert
-
-    last = steps[-1]
     # Probabilities as an array, not as a dict for each row.
-    options = {id(last): {"zipmap": False}} if is_classifier(last) else None
-    Z = np.zeros((1, own._n_features_out), np.float32)
-    with _quiet():
-        return convert(make_pipeline(*steps), Z, options=options, target_opset=OPSET)
+    options = {id(step): {"zipmap": False}} if is_classifier(step) else None
+    try:
+        with _quiet():
+            try:
+                model = convert(step, X, options=options, target_opset=OPSETS)
+            except NameError:  # LinearSVC has an array only, and no such option
+                model = convert(step, X, target_opset=OPSETS)
+        _set_opsets(model)
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # of many kinds, with long texts for developers
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _cannot_convert(step, f"{reason:.100}") from error
+    return model
+
+
+def _cannot_convert(step: Any, reason: str) -> TypeError:
+    return TypeError(
+        f"skl2onnx cannot convert the step {type(step).__name__} ({reason}); pass X as "
+        "float32, if it is of another type, or export the pipeline without this step, "
+        "and do it in the program that runs the file."
+    )
+
+
+def _set_opsets(model: Any) -> None:
+    """Let a model say the operator sets that all parts of a file share."""
+    from onnx.helper import make_operatorsetid
+
+    del model.opset_import[:]
+    model.opset_import.extend(make_operatorsetid(*each) for each in OPSETS.items())
 
 
 def _join(parts: list) -> Any:
@@ -292,12 +344,14 @@ def _join(parts: list) -> Any:
     import onnx
 
     joined = parts[0]
+    _set_opsets(joined)
     if len(parts) > 1:  # names within the file must differ
         joined = onnx.compose.add_prefix(joined, "step_0_", rename_inputs=False)
     for i, part in enumerate(parts[1:], 1):
         is_last = i == len(parts) - 1
         part.ir_version = joined.ir_version
         named = onnx.compose.add_prefix(part, f"step_{i}_", rename_outputs=not is_last)
+        del joined.graph.output[:-1]  # such as the label beside distances of KMeans
         pairs = [(joined.graph.output[0].name, named.graph.input[0].name)]
         joined = onnx.compose.merge_models(joined, named, io_map=pairs)
     return joined
