@@ -74,6 +74,7 @@ def samples(name, n=48):
         "conv": rng.normal(size=(n, 8, 8)).astype(np.float32),
         "mlp": rng.normal(1e6, 1.0, size=(n, 7)),
         "series": walk.astype(np.float32),
+        "stepped series": np.repeat(rng.integers(0, 5, (n, 2, 8)), 8, axis=2),
         "series of all sizes": rng.normal(size=(n, 1, 60)) * sizes,
         "unequal series": [one[:, : 30 + i % 3] for i, one in enumerate(walk)],
     }[name]
@@ -86,6 +87,7 @@ PARAMS = {
     "conv": {"encoder": SMALL_CONV, "output_layer": "conv"},
     "mlp": {},
     "series": {"input_type": "series"},
+    "stepped series": {"input_type": "series"},
     "series of all sizes": {"input_type": "series"},
     "unequal series": {"input_type": "series"},
 }
@@ -215,7 +217,7 @@ def test_exported_maxima_are_those_of_adaptive_pooling(size, monkeypatch):
     assert torch.equal(grid_maxima(maps, size), expected)
 
 
-@pytest.mark.parametrize("name", ["series", "series of all sizes"])
+@pytest.mark.parametrize("name", ["stepped series", "series of all sizes"])
 def test_what_is_exported_of_the_series_encoder_says_the_same(name, monkeypatch):
     dim, X = fitted(name), samples(name)
     expected = dim.transform(X)

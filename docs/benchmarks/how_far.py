@@ -35,9 +35,9 @@ class Data:
 
 
 KINDS = (
-    Data("10^8 photos of 32x32", 10**8, 3 * 32**2, 5.3e6, 4.2),
-    Data("10^8 photos of 128x128", 10**8, 3 * 128**2, 7.9e6, 27.3),
-    Data("10^9 rows of 30 columns", 10**9, 4 * 30, 9.9e6, 3.7),
+    Data("photos, 32x32", 10**8, 3 * 32**2, 5.3e6, 4.2),
+    Data("photos, 128x128", 10**8, 3 * 128**2, 7.9e6, 27.3),
+    Data("table", 10**9, 4 * 30, 9.9e6, 3.7),
 )
 MEASURED_GFLOP = 4.2  # of the photos of 32x32, whose seconds were measured
 
@@ -74,9 +74,10 @@ def limit(encoder, objective, messages, reading, args):
 
 
 def table(args):
+    print("10^8 photos, 10^9 rows of 30 columns; ms of a step, hours of an epoch\n")
     print(
-        "| | GPUs | batch | encoder, ms | objective, ms | network, ms | reading, ms "
-        "| rows a second | hours an epoch | limit |\n" + "|---" * 10 + "|"
+        "| | GPUs | batch | encoder | objective | network | reading | rows/s | hours "
+        "| limit |\n" + "|---" * 10 + "|"
     )
     for data in KINDS:
         for n_devices in (1, 8, 64):

@@ -1,5 +1,6 @@
 """SeriesEncoder: kernels of all time scales, and what DIM learns on them."""
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -244,7 +245,9 @@ class SeriesEncoder(Encoder):
     @torch.no_grad()
     def _encode_first(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the first layer, and its map in parts of the time."""
-        with torch.autocast(batch.device.type, enabled=False):
+        is_exporting = torch.compiler.is_exporting()  # to float32, and longer with it
+        exact = torch.autocast(batch.device.type, enabled=False)
+        with nullcontext() if is_exporting else exact:
             batch = batch.float()
             divided = self.sizes.divide(batch)
             features, maps = map_lengths(self._encode_equal, divided)
