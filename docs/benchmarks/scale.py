@@ -66,8 +66,10 @@ def big(folder, seconds):
 
 
 def rows(n, kind):
-    """Train for one epoch on a table of so many rows."""
+    """Train a small net for one epoch on a table of so many rows."""
     from sk_dim import DeepInfomaxTransformer
+    from sk_dim.critics import DotCritic
+    from sk_dim.encoders import MLPEncoder
 
     X = np.random.default_rng(0).standard_normal((n, N_COLUMNS), dtype=np.float32)
     X[:, 1:] += X[:, :1]
@@ -78,7 +80,15 @@ def rows(n, kind):
     given = X
     if kind == "shards":
         given = partial(np.array_split, X, max(1, n // 10_000))
-    params = {"max_iter": 1, "random_state": 0, "n_components": 64}
+    # A small net, so that what depends on the rows is most of the time.
+    params = {
+        "encoder": partial(MLPEncoder, n_hidden=64, n_subsets=2),
+        "critic": partial(DotCritic, n_units=16, n_locations=2),
+        "n_components": 16,
+        "batch_size": 256,
+        "max_iter": 1,
+        "random_state": 0,
+    }
     DeepInfomaxTransformer(**params).fit(np.array(X[:2000]))
     before, start = peak(), time.perf_counter()
     dim = DeepInfomaxTransformer(**params).fit(given)
