@@ -8,8 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from sk_dim.encoders._contract import Augment, Encoder, Features, check_shape
-from sk_dim.encoders._lengths import count_values, map_lengths, split_lengths
-from sk_dim.encoders._series_kernels import SIZE, CompetingKernels, Proportions
+from sk_dim.encoders._lengths import count_values, map_similar, split_lengths
+from sk_dim.encoders._series_kernels import (
+    MOST_TIMES,
+    SIZE,
+    CompetingKernels,
+    Proportions,
+    find_outside,
+)
 from sk_dim.encoders._series_sizes import SeriesSizes
 from sk_dim.encoders._view_basis import learn_basis
 
@@ -250,24 +256,42 @@ class SeriesEncoder(Encoder):
         with nullcontext() if is_exporting else exact:
             batch = batch.float()
             divided = self.sizes.divide(batch)
-            features, maps = map_lengths(self._encode_equal, divided)
+            features, maps = map_similar(self._encode_similar, divided, MOST_TIMES)
             features = torch.cat([features, self.sizes(batch)], dim=1)
         if self.typical_length > 0:
             self._stretch(features, count_values(batch) / self.typical_length)
         return features, maps
 
-    def _encode_equal(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode series of one length."""
-        both = with_differences(batch)
-        counts = [self.counts[i](series) for i, series in enumerate(both)]
-        measured = [self.shares[i](series) for i, series in enumerate(both)]
+    def _encode_similar(
+        self, batch: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode series of similar length, with zeros behind their ends."""
+        series, differences = with_differences(batch)
+        shorter = None if lengths is None else lengths - 1
+        if shorter is not None:
+            outside = find_outside(shorter, differences.shape[2])
+            differences = differences.masked_fill(outside[:, None], 0.0)
+        both = [(series, lengths), (differences, shorter)]
+        counts = [self.counts[i](*each) for i, each in enumerate(both)]
+        measured = [self.shares[i](*each) for i, each in enumerate(both)]
         shares, maps = zip(*measured, strict=True)
         places = maps[0].unflatten(2, (N_PLACES, -1)).mean(dim=3)
-        n_values = self.n_each[3] // batch.shape[1]
-        if batch.shape[2] != n_values:
-            batch = interpolate(batch, n_values, mode="linear")
-        parts = [*counts, *shares, places.flatten(1), batch.flatten(1)]
+        values = self._values(batch, lengths)
+        parts = [*counts, *shares, places.flatten(1), values.flatten(1)]
         return torch.cat(parts, dim=1), torch.cat(maps, dim=1)
+
+    def _values(self, batch: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return a number of values of each series, interpolated from its own."""
+        n_values = self.n_each[3] // batch.shape[1]
+        if lengths is None:
+            if batch.shape[2] == n_values:
+                return batch
+            return interpolate(batch, n_values, mode="linear")
+        values = batch.new_empty(*batch.shape[:2], n_values)
+        for length in lengths.unique().tolist():
+            rows = lengths == length
+            values[rows] = self._values(batch[rows, :, :length], None)
+        return values
 
     def _stretch(self, features: Tensor, factors: Tensor) -> None:
         """Let what is counted count so many times, in place."""

@@ -49,9 +49,21 @@ def windows(series: Tensor, dilation: int) -> Tensor:
     return torch.stack(places, dim=-3).flatten(-2)
 
 
-def split_rows(series: Tensor, n_rows: int) -> tuple[Tensor, ...]:
-    """Return blocks of rows; an exported program cannot count them, and takes all."""
-    return (series,) if torch.compiler.is_exporting() else series.split(n_rows)
+def split_rows(
+    series: Tensor, lengths: Tensor | None, n_rows: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield blocks of rows; an exported program cannot count them, and takes all."""
+    if torch.compiler.is_exporting():
+        yield series, lengths
+        return
+    for start in range(0, len(series), n_rows):
+        rows = slice(start, start + n_rows)
+        yield series[rows], None if lengths is None else lengths[rows]
+
+
+def find_outside(lengths: Tensor, n_times: int) -> Tensor:
+    """Return which times (n, t) are behind the end of a series."""
+    return torch.arange(n_times, device=lengths.device) >= lengths[:, None]
 
 
 def count_times(length: int) -> int:
@@ -115,16 +127,21 @@ class CompetingKernels(nn.Module):
         return 2 * self.kernels[..., 0].numel()
 
     @torch.no_grad()
-    def forward(self, series: Tensor) -> Tensor:
-        """Map series (n, c, l) to (n, n_features)."""
+    def forward(self, series: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Map series (n, c, l) to (n, n_features).
+
+        Up to 1,024 long they may end at other lengths, with zeros behind their ends.
+        """
         n_times = count_times(series.shape[2])
         n_responses = self.kernels[0, ..., 0].numel() * n_times
         n_rows = max(1, BLOCK_VALUES // n_responses)
-        return torch.cat([self._count(part) for part in split_rows(series, n_rows)])
+        blocks = split_rows(series, lengths, n_rows)
+        return torch.cat([self._count(*block) for block in blocks])
 
-    def _count(self, series: Tensor) -> Tensor:
+    def _count(self, series: Tensor, lengths: Tensor | None) -> Tensor:
         found: list[Tensor] = []
         n_samples, n_times = series.shape[0], count_times(series.shape[2])
+        outside = None if lengths is None else find_outside(lengths, n_times)
         # Memory that is taken once: to take it anew costs more than the products.
         shape = (*self.kernels.shape[1:3], n_samples * n_times)
         responses, share = series.new_empty(shape), series.new_empty(shape)
@@ -141,6 +158,9 @@ class CompetingKernels(nn.Module):
             best = responses.amax(dim=1, keepdim=True)
             worst = responses.amin(dim=1, keepdim=True)
             worst = worst.masked_fill(worst == best, torch.nan)  # no kernel is
+            if outside is not None:
+                best = best.masked_fill(outside.flatten(), torch.nan)
+                worst = worst.masked_fill(outside.flatten(), torch.nan)
             # Sums, since means take twice as long, and `eq`, which is faster than `le`.
             of_each = (*shape[:2], n_samples, n_times)
             torch.eq(responses, worst, out=share)
@@ -148,7 +168,8 @@ class CompetingKernels(nn.Module):
             torch.eq(responses, best, out=share)
             found += [share.mul_(responses).view(of_each).sum(dim=-1), n_worst]
         sums = torch.cat([each.flatten(0, 1) for each in found])
-        return (sums.T / n_times).clamp_min(0).sqrt()
+        counted = n_times if lengths is None else lengths
+        return (sums / counted).T.clamp_min(0).sqrt()
 
 
 class Proportions(nn.Module):
@@ -258,13 +279,17 @@ class Proportions(nn.Module):
             self.scales[i] = torch.where(width > 0, 1 / width, 1.0)
 
     @torch.no_grad()
-    def forward(self, series: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, series: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Map series (n, c, l) to shares of the whole time and of parts of it.
 
         Parameters
         ----------
         series : Tensor of shape (n, c, l)
             Samples.
+        lengths : Tensor of int, of shape (n,), default=None
+            Where they end, if l is at most 1,024; behind it are zeros. None is l.
 
         Returns
         -------
@@ -274,22 +299,26 @@ class Proportions(nn.Module):
             For the middle one of the thresholds of each kernel at each dilation.
         """
         n_rows = max(1, BLOCK_VALUES // (84 * count_times(series.shape[2])))
-        blocks = [self._measure(block) for block in split_rows(series, n_rows)]
-        whole, parts = zip(*blocks, strict=True)
+        blocks = split_rows(series, lengths, n_rows)
+        whole, parts = zip(*(self._measure(*block) for block in blocks), strict=True)
         return torch.cat(whole), torch.cat(parts)
 
-    def _measure(self, series: Tensor) -> tuple[Tensor, Tensor]:
+    def _measure(self, series: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         whole: list[Tensor] = []
         parts: list[Tensor] = []
         n_times = count_times(series.shape[2])
-        means = part_means(n_times, self.n_parts, series)
+        outside = None if lengths is None else find_outside(lengths, n_times)
+        counted = n_times if lengths is None else lengths
+        means = part_means(n_times, self.n_parts, series, lengths)
         middle = self.thresholds.shape[2] // 2
         for i, responses in enumerate(self._responses(series)):
+            if outside is not None:
+                responses.masked_fill_(outside, -torch.inf)  # below all thresholds
             width = 1 / self.scales[i].T[:, :, None, None]
             start = self.thresholds[i].T[:, :, None, None] - width / 2
             if torch.compiler.is_exporting():
                 above = torch.minimum((responses - start).clamp(min=0), width)
-                whole += (above.sum(dim=-1) / (n_times * width[..., 0])).unbind()
+                whole += (above.sum(dim=-1) / (counted * width[..., 0])).unbind()
                 parts.append(above[middle] @ means / width[middle])
                 continue
             above = torch.empty_like(responses)
@@ -299,9 +328,14 @@ class Proportions(nn.Module):
                 torch.sub(responses, start[place], out=above).clamp_(min=0)
                 torch.minimum(above, width[place], out=above)
                 # Sums, since means take twice as long.
-                whole.append(above.sum(dim=-1) / (n_times * width[place, ..., 0]))
-                if place == middle:
-                    parts.append(above @ means / width[place])
+                whole.append(above.sum(dim=-1) / (counted * width[place, ..., 0]))
+                if place != middle:
+                    continue
+                if lengths is None:
+                    of_parts = above @ means
+                else:
+                    of_parts = (above.transpose(0, 1) @ means).transpose(0, 1)
+                parts.append(of_parts / width[place])
         return torch.cat(whole).T, torch.cat(parts).transpose(0, 1)
 
     def _responses(self, series: Tensor) -> Iterator[Tensor]:
@@ -312,17 +346,21 @@ class Proportions(nn.Module):
             yield (weights.flatten(1) @ seen).unflatten(1, (series.shape[0], -1))
 
 
-def part_means(length: int, n_parts: int, like: Tensor) -> Tensor:
+def part_means(
+    length: int, n_parts: int, like: Tensor, lengths: Tensor | None = None
+) -> Tensor:
     """Matrix (length, n_parts) that takes means over parts of the time.
 
-    Parts share values where the length is no multiple of their number.
+    With `lengths` (n,), one for each series, (n, length, n_parts). Parts share values
+    where the length is no multiple of their number.
     """
     time = torch.arange(length, device=like.device)[:, None]
-    edges = torch.arange(n_parts + 1, device=like.device) * length
-    start = edges[:-1].div(n_parts, rounding_mode="floor")
-    end = -(-edges[1:]).div(n_parts, rounding_mode="floor")
+    edges = torch.arange(n_parts + 1, device=like.device)
+    edges = edges * length if lengths is None else edges * lengths[:, None, None]
+    start = edges[..., :-1].div(n_parts, rounding_mode="floor")
+    end = -(-edges[..., 1:]).div(n_parts, rounding_mode="floor")
     shares = ((time >= start) & (time < end)).to(like.dtype)
-    return shares / shares.sum(dim=0)
+    return shares / shares.sum(dim=-2, keepdim=True)
 
 
 def _draw_mixing(n_dilations: int, n_groups: int, n_channels: int) -> Tensor:
