@@ -13,8 +13,9 @@ is not run again. ``--data`` names folders of sets in place of those of the pack
 ``--set``, ``--features`` and ``--splits`` select, and ``--draws`` allows fewer draws of
 the labels, as for the classifier, which trains for each. ``--list`` shows the sets.
 Seconds are those to learn features and to encode both halves, without numba's
-compilation, with the training of our classifier on one draw of labels. Set
-``OMP_NUM_THREADS=1`` and ``NUMBA_NUM_THREADS=1`` to compare all on one thread.
+compilation, with the training of our classifier on one draw of labels; write null for
+those of a machine that was busy, and they count nowhere. Set ``OMP_NUM_THREADS=1`` and
+``NUMBA_NUM_THREADS=1`` to compare all on one thread.
 
 ``--scale`` measures seconds and memory on up to 100,000 generated series instead.
 

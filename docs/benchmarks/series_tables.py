@@ -62,7 +62,9 @@ class Results:
         ]
 
     def seconds(self, name, features):
+        """Mean over the splits; None if none was timed, as on a busy machine."""
         rows = self.rows[name, features].values()
+        rows = [row for row in rows if row["seconds"] is not None]
         # With its fine-tuning, a classifier of our own takes what a draw takes.
         extra = [r["seconds_a_draw"] if r["width"] == 0 else 0 for r in rows]
         return np.mean([r["seconds"] for r in rows]) + np.mean(extra) if rows else None
@@ -116,9 +118,10 @@ def summary(results):
             else:
                 cells.append(number(mean, mean == max(whole, default=0)))
         columns.append(cells)
-    seconds = [results.all_seconds(f) for f in results.features]
-    columns.append(["median seconds", *(f"{np.median(s):.2f}" for s in seconds)])
-    columns.append(["most seconds", *(f"{max(s):.2f}" for s in seconds)])
+    seconds = [results.all_seconds(f) or [np.nan] for f in results.features]
+    for name, of in (("median", np.median), ("most", max)):
+        cells = ["" if np.isnan(of(s)) else f"{of(s):.2f}" for s in seconds]
+        columns.append([f"{name} seconds", *cells])
     header, *rows = zip(["mean over sets", *results.features], *columns, strict=True)
     return table(header, rows)
 
@@ -194,7 +197,9 @@ def plot(rows, ours, path):
     markers = dict(zip(means, cycle("oDs^v<>PphX*d8H"), strict=False))
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6))
     for f, found in means.items():
-        seconds = max(0.01, np.median([results.seconds(n, f) for n in sets]))
+        timed = [results.seconds(n, f) for n in sets]
+        timed = [each for each in timed if each is not None]
+        seconds = max(0.01, np.median(timed)) if timed else np.nan
         style = {"marker": markers[f], "color": colours[f], "zorder": 2 + (f in ours)}
         size = 1 + (f in ours) * 0.5
         left.plot(COUNTS, found, label=f, lw=1.2 * size, ms=5 * size, **style)
