@@ -68,7 +68,7 @@ FAST = {("image", "uint8"), ("series", "float32"), ("table", "float64")}
     ],
 )
 # In mode "r" a write and a warning fail; in "r+" a write would reach the file.
-@pytest.mark.parametrize("mode", ["r", "r+"])
+@pytest.mark.parametrize("mode", [pytest.param("r", marks=pytest.mark.slow), "r+"])
 def test_a_memory_map_is_never_written_to(kind, dtype, mode, path):
     np.save(path, samples(kind, dtype))
     before = checksum(path)

@@ -196,7 +196,14 @@ def test_a_saved_encoder_is_the_same():
     assert again.encoder_.trust == dim.encoder_.trust
 
 
-@pytest.mark.parametrize("kind", ["steps", "rounded walks", "8 bits"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "steps",
+        pytest.param("rounded walks", marks=pytest.mark.slow),
+        pytest.param("8 bits", marks=pytest.mark.slow),
+    ],
+)
 def test_whole_numbers_have_the_same_features_in_every_dtype(kind):
     """Many values and responses are equal there, and must be so whatever is rounded."""
     rng = np.random.default_rng(0)
