@@ -540,11 +540,16 @@ def test_a_flipped_bit_is_noticed(tmp_path):
             load_encoder(path)
 
 
-def test_an_encoder_file_whose_numbers_changed_places_is_damaged(tmp_path):
-    path = tmp_path / "a.safetensors"
+def encoder_file(folder):
+    """Write the file of an encoder; return its path and its metadata."""
+    path = folder / "a.safetensors"
     save_encoder(fitted("conv"), path)
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        return path, file.metadata()
+
+
+def test_an_encoder_file_whose_numbers_changed_places_is_damaged(tmp_path):
+    path, metadata = encoder_file(tmp_path)
     tensors = load_file(path)
     a, b = "scaling.mean", "scaling.std"
     tensors[a], tensors[b] = tensors[b], tensors[a]
@@ -554,10 +559,7 @@ def test_an_encoder_file_whose_numbers_changed_places_is_damaged(tmp_path):
 
 
 def test_an_encoder_file_with_numbers_of_a_strange_kind_is_damaged(tmp_path):
-    path = tmp_path / "a.safetensors"
-    save_encoder(fitted("conv"), path)
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+    path, metadata = encoder_file(tmp_path)
     kinds = (torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.bool)
     for dtype in kinds:
         save_file({"scaling.mean": torch.zeros(1, dtype=dtype)}, path, metadata)

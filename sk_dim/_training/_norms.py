@@ -20,6 +20,8 @@ def synchronised(modules: Iterable[nn.Module], ranks: Alone | Ranks) -> Iterator
     if not isinstance(ranks, Ranks):
         norms = []
     for norm in norms:
+        # On the instance, so that `del` below brings the class's own back; mypy wants
+        # methods to be left alone.
         norm.forward = partial(_forward, norm, ranks)  # type: ignore[arg-type, method-assign]
     try:
         yield
