@@ -579,6 +579,8 @@ def test_a_fresh_process_gives_the_same_bits(fitted, digits, tmp_path):
         "import joblib, numpy as np\n"
         "dim, X, Z = joblib.load('dim.joblib'), np.load('X.npy'), np.load('Z.npy')\n"
         "assert np.array_equal(dim.transform(X), Z)\n"
+        # Which takes seconds, and only a training needs.
+        "import sys; assert 'torch._dynamo' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 

@@ -167,16 +167,18 @@ def test_on_the_cpu_rows_stay_where_they_are():
 
 def test_a_drawn_sample_is_of_different_rows_and_bounded():
     X = np.arange(3000)[:, None]
-    drawn = table(X).draw(seed=0)[:, 0]
+    numbers, drawn = table(X).draw(seed=0)
+    assert torch.equal(table(X).take(numbers), drawn)
+    drawn = drawn[:, 0]
     assert len(drawn) == len(drawn.unique()) == 2000
-    assert not torch.equal(drawn, table(X).draw(seed=1)[:, 0])
-    assert len(table(np.zeros((200, 2**17), dtype=np.uint8)).draw(0)) == 64
+    assert not torch.equal(drawn, table(X).draw(seed=1)[1][:, 0])
+    assert len(table(np.zeros((200, 2**17), dtype=np.uint8)).draw(0)[0]) == 64
     # Two samples of 2**25 values are enough to cut patches from.
     large = Rows(
         np.broadcast_to(np.uint8(0), (3, 2**25)), InputFormat("table", (2**25,))
     )
     large.take = lambda drawn: drawn
-    assert len(large.draw(0)) == 2
+    assert len(large.draw(0)[0]) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torch.utils.data import (
 )
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim._inputs._shards import ShardedRows
 from sk_dim._inputs._streams import cut, shuffle
 from sk_dim.arrays import DatasetArray, LazyArray, chunk_rows, is_lazy, read
 
@@ -230,6 +231,15 @@ def test_shards_of_images_series_and_frames():
     frame = pd.DataFrame(TABLE, columns=list("abcde"))
     table = DeepInfomaxTransformer(**FAST).fit(lambda: [frame[:150], frame[150:]])
     assert list(table.feature_names_in_) == list("abcde")
+
+
+def test_samples_that_are_kept_of_shards_come_with_their_numbers():
+    X = np.arange(6000.0)[:, None]
+    cuts = [0, 0, 10, 2500, 2501, 4000]
+    rows = ShardedRows(DeepInfomaxTransformer(), lambda: np.split(X, cuts))
+    numbers, samples = rows.draw(seed=0)
+    assert len(numbers.unique()) == 2000
+    assert torch.equal(samples[:, 0].long(), numbers)
 
 
 def test_a_data_loader_gives_shards():

@@ -209,14 +209,19 @@ class Rows:
             batch = batch.astype(np.float32 if is_narrow else np.float64)
         return self.fmt.to_channels_first(torch.from_numpy(batch))
 
-    def draw(self, seed: int) -> Tensor:
-        """Draw up to 2,000 samples, fewer where they are large."""
+    def draw(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw up to 2,000 samples, fewer where they are large, and their numbers."""
         n_most = max(64, min(2000, SAMPLE_VALUES // self.n_values))
-        return self.take(self._choose(n_most, seed))
+        numbers = self._choose(n_most, seed)
+        return numbers, self.take(numbers)
+
+    def typical(self) -> Tensor:
+        """Return which samples, of a few million values, stand for all."""
+        return self._choose(max(1, BLOCK_VALUES // self.n_values), seed=0)
 
     def look(self) -> Tensor:
-        """Draw samples of a few million values, always the same."""
-        return self.take(self._choose(max(1, BLOCK_VALUES // self.n_values), seed=0))
+        """Return samples of a few million values, always the same."""
+        return self.take(self.typical())
 
     def _choose(self, n_most: int, seed: int) -> Tensor:
         """Draw up to so many rows; of a chunked array from a few chunks alone."""

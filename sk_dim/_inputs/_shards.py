@@ -76,8 +76,8 @@ class ShardedRows(Rows):
         self.has_gaps, self.is_padded = False, False
         self.n_rows: int | None = None
         generator = torch.Generator().manual_seed(0)
-        kept: list[Tensor] = []
-        keys: list[Tensor] = []
+        # Samples, their numbers and their keys, of each shard.
+        kept: list[tuple[Tensor, ...]] = []
         n_rows = 0
         for number, shard in self._call():
             rows = self._open(shard, number, fmt)
@@ -88,21 +88,21 @@ class ShardedRows(Rows):
                 self.first = rows.take(slice(0, min(N_FIRST, len(rows))))
             self.dtype = np.promote_types(self.dtype, rows.dtype)
             self.is_padded |= rows.is_padded
-            n_rows += len(rows)
             # Those with the smallest of random keys are a fair sample of all.
-            kept.append(rows.look())
-            all_keys = torch.rand(len(rows), generator=generator).sort().values
-            keys.append(all_keys[: len(kept[-1])])
+            keys = torch.rand(len(rows), generator=generator).sort().values
+            few = rows.typical()
+            kept.append((rows.take(few), n_rows + few, keys[: len(few)]))
+            n_rows += len(rows)
             n_most = max(2, min(2000, BLOCK_VALUES // rows.n_values))
-            if sum(map(len, kept)) > 2 * n_most:
-                kept, keys = _smallest(kept, keys, n_most)
+            if sum(len(each) for each, *_ in kept) > 2 * n_most:
+                kept = [_smallest(kept, n_most)]
         if n_rows < n_min:
             raise ValueError(
                 f"Found shards with {n_rows} sample(s) in all, while a minimum of "
                 f"{n_min} is required."
             )
         self.n_rows = n_rows
-        (self.sample,), _ = _smallest(kept, keys, n_most)
+        self.sample, self.numbers, _ = _smallest(kept, n_most)
 
     def __len__(self) -> int:
         return self.n_rows or 0
@@ -111,9 +111,9 @@ class ShardedRows(Rows):
         """Return some of the first rows."""
         return self.first[rows]
 
-    def draw(self, seed: int) -> Tensor:
-        """Return the samples that were kept, up to 2,000 of them."""
-        return self.sample
+    def draw(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Return the samples that were kept, up to 2,000 of them, and their numbers."""
+        return self.numbers, self.sample
 
     def look(self) -> Tensor:
         """Return the samples that were kept."""
@@ -199,10 +199,8 @@ def _is_empty(shard: Any) -> bool:
     return isinstance(shard, list | tuple) and not shard
 
 
-def _smallest(
-    kept: list[Tensor], keys: list[Tensor], n_most: int
-) -> tuple[list[Tensor], list[Tensor]]:
+def _smallest(kept: list[tuple[Tensor, ...]], n_most: int) -> tuple[Tensor, ...]:
     """Join samples, of which those with the smallest keys are left."""
-    joined, all_keys = torch.cat(kept), torch.cat(keys)
-    order = all_keys.argsort()[:n_most]
-    return [joined[order]], [all_keys[order]]
+    joined = [torch.cat(part) for part in zip(*kept, strict=True)]
+    order = joined[-1].argsort()[:n_most]
+    return tuple(part[order] for part in joined)

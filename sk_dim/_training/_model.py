@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Self, cast
 
 import numpy as np
@@ -18,21 +17,21 @@ from sk_dim._inputs._scaling import Scaling
 from sk_dim._inputs._sources import StreamedRows, stream, to_device
 from sk_dim._training._design import Design, check_augment
 from sk_dim._training._net import InfomaxNet
+from sk_dim._training._optimizers import forget_moments
 from sk_dim._training._progress import Position, records
 from sk_dim._training._saving import (
     checksum,
     copy_net,
-    load_generators,
     load_objective,
     pack_progress,
     to_arrays,
     to_tensors,
     unpack_progress,
 )
-from sk_dim._training._views import FixedViews
+from sk_dim._training._views import ViewedRows
 from sk_dim._validation import warn
 from sk_dim._version import __version__
-from sk_dim.encoders._contract import Encoder, Features, trait
+from sk_dim.encoders._contract import Encoder, Features, FixedViews, trait
 from sk_dim.objective import Objective
 
 ENCODED_AT_ONCE = 512  # samples, fewer where they are large
@@ -59,6 +58,8 @@ class Model:
         One dict for each epoch of all trainings.
     keeps_moments : bool
         Whether a training may go on as if it had not stopped.
+    viewed : FixedViews or None
+        Of the first training, where the encoder knows them before it.
     """
 
     def __init__(self, design: Design, scaling: Scaling, net: InfomaxNet) -> None:
@@ -67,6 +68,7 @@ class Model:
         self.net = net
         self.history: list[dict[str, float]] = []
         self.keeps_moments = False
+        self.viewed: FixedViews | None = None
 
     @classmethod
     def build(
@@ -77,10 +79,15 @@ class Model:
         if design.augment is not None:
             check_augment(design.augment, scaling(rows.take(slice(0, 8))), seed)
         net = design.build(device, precision, seed)
+        model = cls(design, scaling, net)
         learn_first = trait(net.module_, "learn_first")
         if getattr(learn_first, "__func__", None) is not Encoder.learn_first:
-            learn_first(scaling(rows.draw(seed)), seed, design.view)
-        return cls(design, scaling, net)
+            numbers, samples = rows.draw(seed)
+            with seeded(seed, device):  # a view of the user may draw
+                viewed = learn_first(scaling(samples), seed, design.view)
+            if viewed is not None:
+                model.viewed = viewed._replace(rows=numbers[viewed.rows.cpu()])
+        return model
 
     @property
     def fmt(self) -> InputFormat:
@@ -117,9 +124,7 @@ class Model:
         ValueError
             If a critic of the user cannot leave them out.
         """
-        if groups is not None:
-            with seeded(0, self.device):  # a part of the user may draw
-                self.objective.check_groups(self._encode_few(rows))
+        self._check_groups(rows, groups)
         return to_device(rows, self.scaling, groups)
 
     # Training
@@ -169,10 +174,10 @@ class Model:
         position = position or Position.begin(net, self.history)
         position.move(self.device)
         self.keeps_moments = keeps_moments
-        source = self.source(rows, groups)
-        is_fixed = trait(self.encoder, "has_fixed_part")
-        if is_fixed:
-            source = self._fix_views(source, position)
+        if trait(self.encoder, "has_fixed_part"):
+            source: Source = self._view(rows, groups, net.seed + position.n_steps)
+        else:
+            source = self.source(rows, groups)
         net.configure(
             source,
             n_epochs,
@@ -184,9 +189,7 @@ class Model:
             first_step=position.n_steps,
         )
         try:
-            is_interrupted = net.train(
-                source, n_epochs, callbacks, position, has_fixed_views=is_fixed
-            )
+            is_interrupted = net.train(source, n_epochs, callbacks, position)
         finally:
             net.has_fixed_views, net.part = False, None
         self._check_features(rows)
@@ -195,7 +198,7 @@ class Model:
         self.history = position.history + new
         n_steps = net.n_steps - position.n_steps
         if not keeps_moments:
-            net.forget_moments()
+            forget_moments(*net.optimizers)
         if is_interrupted:
             of = f" of {n_epochs}" if n_epochs else ""
             warn(
@@ -211,20 +214,26 @@ class Model:
             )
         return is_interrupted
 
-    def _fix_views(self, source: Source, position: Position) -> FixedViews:
-        """Encode the views of samples once for the training."""
-        net, encoder = self.net, cast(Encoder, self.encoder)
-        draw = partial(net.draw_views, generator=net.generator)
-        # They are those that the training began with, also where it goes on.
-        has_begun = net.n_steps > position.n_steps
-        now = Position.begin(net, [])
-        load_generators(net, position.shuffler, position.generator)
-        # A view of the user may draw from torch's global generator.
-        with seeded(net.seed + position.n_steps, self.device):
-            fixed = FixedViews(source, draw, encoder.encode_fixed, net.shuffler)
-        if has_begun:
-            load_generators(net, now.shuffler, now.generator)
-        return fixed
+    def _view(self, rows: Rows, groups: np.ndarray | None, seed: int) -> ViewedRows:
+        """Return the encoded views of some samples, which a training is of."""
+        self._check_groups(rows, groups)
+        encoder, viewed = cast(Encoder, self.encoder), self.viewed
+        self.viewed = None
+        if viewed is None:
+            numbers, samples = rows.draw(seed)
+            with seeded(seed, self.device):
+                viewed = encoder.eval().view_fixed(
+                    self.scaling(samples), seed, self.design.view
+                )
+            viewed = viewed._replace(rows=numbers[viewed.rows.cpu()])
+        codes = None if groups is None else torch.from_numpy(groups)[viewed.rows]
+        return ViewedRows(viewed.values, codes)
+
+    def _check_groups(self, rows: Rows, groups: np.ndarray | None) -> None:
+        """Raise a ValueError if a critic of the user cannot leave groups out."""
+        if groups is not None:
+            with seeded(0, self.device):  # a part of the user may draw
+                self.objective.check_groups(self._encode_few(rows))
 
     def _encode_few(self, rows: Rows) -> Features:
         """Features of the first rows, in evaluation mode."""
@@ -413,3 +422,4 @@ class Model:
         self.design, self.net = design, net
         self.scaling = Scaling(mean, std, device)
         self.history, self.keeps_moments = state["history"], state["keeps_moments"]
+        self.viewed = None

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any, Self, cast
 
 import torch
@@ -21,13 +22,12 @@ from sk_dim._training._callbacks import OwnCallback, StopAtTimeLimit, of_rank
 from sk_dim._training._norms import synchronised
 from sk_dim._training._optimizers import (
     build_optimizers,
-    forget_moments,
     main_parameters,
 )
 from sk_dim._training._progress import EpochPart, Position, check_finite, record_means
 from sk_dim._training._ranks import Alone, Ranks, check_shares
 from sk_dim._training._schedule import Schedule
-from sk_dim._training._views import draw_views, encode_views
+from sk_dim._training._views import ViewedRows, draw_views, encode_views
 from sk_dim.encoders._contract import Encoder, Features, trait
 from sk_dim.objective import Objective
 
@@ -95,16 +95,24 @@ class InfomaxNet(NeuralNet):
         return []
 
     def initialize_optimizer(self, *args: Any, **kwargs: Any) -> Self:
-        """Build the optimiser of encoder and critics, and the adversary's own."""
-        self.optimizer_, *others = build_optimizers(
+        """Leave it to the first use: to build one, torch imports for seconds."""
+        self.__dict__.pop("optimizers", None)
+        return self
+
+    @cached_property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimiser of encoder and critics, and the adversary's own, if any."""
+        return build_optimizers(
             self.module_,
             self.criterion_,
             self.lr,
             is_fused=self.device.type != "mps",
         )
-        if others:
-            (self.adversary_optimizer_,) = others
-        return self
+
+    @property
+    def optimizer_(self) -> torch.optim.Optimizer:
+        """Where skorch has it."""
+        return self.optimizers[0]
 
     def get_dataset(self, X: Source, y: Any = None) -> Source:
         """Rows are a data set as they are."""
@@ -191,13 +199,14 @@ class InfomaxNet(NeuralNet):
         )
         self.optimizer_.step()
         if self.criterion_.has_adversary:
-            self.adversary_optimizer_.zero_grad(set_to_none=True)
+            adversary_optimizer = self.optimizers[1]
+            adversary_optimizer.zero_grad(set_to_none=True)
             own = [view.code.detach() for view in step["y_pred"]]
             codes = torch.cat(self.ranks.gather(own))
             prior = self.criterion_.prior
             prior.discriminator_loss(codes, self.generator).backward()
             self.ranks.average(prior.parameters())
-            self.adversary_optimizer_.step()
+            adversary_optimizer.step()
         self.n_steps += 1
         return step
 
@@ -326,13 +335,10 @@ class InfomaxNet(NeuralNet):
         n_epochs: int | None,
         callbacks: list,
         position: Position,
-        *,
-        has_fixed_views: bool = False,
     ) -> bool:
         """Train to `n_epochs` or until a callback ends it; whether Ctrl-C did.
 
         Epochs that are done at the position count.
-        With fixed views the rows are views that were encoded already.
 
         Raises
         ------
@@ -343,7 +349,7 @@ class InfomaxNet(NeuralNet):
             If the training diverges.
         """
         self.is_stopped_by_callback = False
-        self.has_fixed_views = has_fixed_views
+        self.has_fixed_views = isinstance(rows, ViewedRows)
         self.wish = GO_ON
         self.position, self.part = position, position.part
         self.callbacks = [*of_rank(callbacks, self.ranks.rank), StopAtTimeLimit()]
@@ -406,9 +412,3 @@ class InfomaxNet(NeuralNet):
             f"training diverged in epoch {len(self.history)}: {what} became "
             f"non-finite; lower learning_rate (now {self.schedule.peak:g})."
         )
-
-    def forget_moments(self) -> None:
-        """Free what only a training that goes on needs."""
-        forget_moments(self.optimizer_)
-        if self.criterion_.has_adversary:
-            forget_moments(self.adversary_optimizer_)

@@ -55,7 +55,7 @@ def progress_state(net: InfomaxNet, *, with_moments: bool) -> dict[str, Any]:
     if with_moments:
         state["optimizer"] = net.optimizer_.state_dict()
         if net.criterion_.has_adversary:
-            state["adversary"] = net.adversary_optimizer_.state_dict()
+            state["adversary"] = net.optimizers[1].state_dict()
     return state
 
 
@@ -94,7 +94,7 @@ def load_progress(net: InfomaxNet, state: dict[str, Any]) -> None:
     if "optimizer" in state:
         net.optimizer_.load_state_dict(state["optimizer"])
     if "adversary" in state:
-        net.adversary_optimizer_.load_state_dict(state["adversary"])
+        net.optimizers[1].load_state_dict(state["adversary"])
     load_generators(net, state["shuffler"], state["generator"])
     net.n_steps = state["n_steps"]
     net.history.extend(state["history"])

@@ -6,11 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sk_dim._inputs._batches import SliceLoader, Source, subset
 from sk_dim.encoders._contract import Augment, Features
-
-MOST_VIEWED = 512  # samples: enough for critics alone
-ENCODED_AT_ONCE = 256
 
 
 def draw_views(
@@ -54,54 +50,30 @@ def encode_views(
     return [Features(*part) for part in zip(*halves, strict=True)]
 
 
-class FixedViews:
-    """Two views of samples, as the fixed part of an encoder leaves them.
-
-    Of more than 512 samples, they are of random ones.
+class ViewedRows:
+    """A source of views that were encoded once, (n, views, values).
 
     Parameters
     ----------
-    source : Source
-        Scaled samples.
-    draw : callable
-        Batch to its views.
-    encode : callable
-        Fixed part of the encoder, from a view to (n, k).
-    generator : Generator
-        Chooses the samples.
+    values : Tensor of shape (n, views, values)
+        Of n samples.
+    groups : Tensor of int, of shape (n,), or None
+        Codes of their groups.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        draw: Callable[[Tensor], list[Tensor]],
-        encode: Callable[[Tensor], Tensor],
-        generator: torch.Generator,
-    ) -> None:
-        @torch.no_grad()
-        def encode_all(batch: Tensor) -> Tensor:
-            return torch.stack([encode(view) for view in draw(batch)], dim=1)
-
-        if len(source) > MOST_VIEWED:
-            order = torch.randperm(len(source), generator=generator)
-            source = subset(source, order[:MOST_VIEWED].sort().values)
-        loader = SliceLoader(source, ENCODED_AT_ONCE)
-        views, groups = zip(
-            *((encode_all(batch), codes) for batch, codes in loader.with_groups()),
-            strict=True,
-        )
-        self.views = torch.cat(views)
-        self.device = self.views.device
+    def __init__(self, values: Tensor, groups: Tensor | None) -> None:
+        self.values = values
+        self.device = values.device
         self.groups = None
-        if source.groups is not None:
+        if groups is not None:
             # Codes must have no gaps, as where groups were left out.
-            codes = torch.cat(groups).unique(return_inverse=True)[1]
+            codes = groups.unique(return_inverse=True)[1]
             self.groups = codes.to(self.device)
 
     def __len__(self) -> int:
-        return len(self.views)
+        return len(self.values)
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """Return the views of these samples, (n, views, values), as a new tensor."""
-        taken = self.views[rows]
+        """Return the views of these samples as a new tensor."""
+        taken = self.values[rows]
         return taken.clone() if isinstance(rows, slice) else taken

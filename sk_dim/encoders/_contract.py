@@ -58,6 +58,21 @@ class Features(NamedTuple):
         return {name: layer for name, layer in named if layer is not None}
 
 
+class FixedViews(NamedTuple):
+    """Views of samples, as the part of an encoder leaves them that is not trained.
+
+    Parameters
+    ----------
+    rows : Tensor of int, of shape (m,)
+        Which samples of a batch they are of.
+    values : Tensor of shape (m, v, k)
+        Of v views of each, two or one.
+    """
+
+    rows: Tensor
+    values: Tensor
+
+
 class Encoder(nn.Module):
     """Base class of encoders, with the defaults of all that an encoder may have.
 
@@ -83,8 +98,8 @@ class Encoder(nn.Module):
         must then get equal features.
     has_fixed_part : bool
         Whether training leaves global and local features as they are. Then
-        ``encode_fixed(batch)`` returns a tensor (n, k), which is computed only once for
-        each view, and ``finish(fixed)`` the Features that are made of it.
+        ``view_fixed(batch, seed, augment)`` encodes the views that training sees, only
+        once, and ``finish(fixed)`` returns the Features that are made of a view.
     epochs : float
         Factor of the number of epochs that ``max_iter="auto"`` stands for, small where
         what is trained is little.
@@ -130,7 +145,9 @@ class Encoder(nn.Module):
         """
         return N_COMPONENTS
 
-    def learn_first(self, batch: Tensor, seed: int, augment: Augment | None) -> None:
+    def learn_first(
+        self, batch: Tensor, seed: int, augment: Augment | None
+    ) -> FixedViews | None:
         """Choose weights that suit the samples, before training; by default none.
 
         Parameters
@@ -141,29 +158,41 @@ class Encoder(nn.Module):
             Seeds what is drawn.
         augment : callable or None
             Makes views, ``augment(batch, generator)``; None where there is one view.
-        """
 
-    def encode_fixed(self, batch: Tensor) -> Tensor:
-        """Return what the fixed part makes of a scaled batch, (n, k), if there is one.
+        Returns
+        -------
+        FixedViews or None
+            What `view_fixed` would return for the same arguments, if it is known now.
+        """
+        return None
+
+    def view_fixed(
+        self, batch: Tensor, seed: int, augment: Augment | None
+    ) -> FixedViews:
+        """Return what the fixed part makes of views of the samples, if there is one.
 
         Parameters
         ----------
         batch : Tensor of shape ``(n, *input_shape)``
-            Samples, scaled.
+            Some of the training samples, scaled.
+        seed : int
+            Seeds the choice of samples and the views.
+        augment : callable or None
+            Makes views, ``augment(batch, generator)``; None where there is one view.
 
         Returns
         -------
-        Tensor of shape (n, k)
+        FixedViews
         """
-        raise NotImplementedError("an encoder with has_fixed_part defines encode_fixed")
+        raise NotImplementedError("an encoder with has_fixed_part defines view_fixed")
 
     def finish(self, fixed: Tensor) -> Features:
-        """Return the features that are made of what `encode_fixed` returned.
+        """Return the features that are made of a view that `view_fixed` returned.
 
         Parameters
         ----------
         fixed : Tensor of shape (n, k)
-            What the fixed part made of n samples.
+            What the fixed part made of views of n samples.
 
         Returns
         -------

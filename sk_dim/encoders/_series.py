@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from sk_dim.encoders._contract import Augment, Encoder, Features, check_shape
+from sk_dim.encoders._contract import (
+    Augment,
+    Encoder,
+    Features,
+    FixedViews,
+    check_shape,
+)
 from sk_dim.encoders._lengths import count_values, map_similar, split_lengths
 from sk_dim.encoders._series_kernels import (
     MOST_TIMES,
@@ -96,7 +102,7 @@ class SeriesEncoder(Encoder):
     >>> from sk_dim.augmentations import warp
     >>> series = torch.randn(20, 1, 100)
     >>> encoder = SeriesEncoder((1, 100), n_components=64)
-    >>> encoder.learn_first(series, seed=0, augment=warp)
+    >>> views = encoder.learn_first(series, seed=0, augment=warp)
     >>> features = encoder.eval()(series)
     >>> features.global_.shape, features.local.shape
     (torch.Size([20, 64]), torch.Size([20, 672, 16]))
@@ -106,7 +112,7 @@ class SeriesEncoder(Encoder):
     min_side = SIZE
     any_length = True
     has_fixed_part = True
-    epochs = 0.3
+    epochs = 0.5
     mean: Tensor
     scale: Tensor
     basis: Tensor
@@ -175,7 +181,7 @@ class SeriesEncoder(Encoder):
     @torch.no_grad()
     def learn_first(
         self, batch: Tensor, seed: int, augment: Augment | None = None
-    ) -> None:
+    ) -> FixedViews:
         """Learn thresholds and the map of the features from scaled samples.
 
         Parameters
@@ -186,9 +192,13 @@ class SeriesEncoder(Encoder):
             Seeds the choice of samples and the views.
         augment : callable or None, default=None
             Makes views; with None the map is that of principal components.
+
+        Returns
+        -------
+        FixedViews
+            What `view_fixed` returns for the same arguments.
         """
-        generator = torch.Generator(batch.device).manual_seed(seed)
-        order = torch.randperm(len(batch), generator=generator, device=batch.device)
+        order, generator = _shuffle(batch, seed)
         batch = batch[order[:MAX_LEARNT]]
         lengths = count_values(batch).float()
         is_unequal = bool(lengths.min() < lengths.max())
@@ -198,19 +208,42 @@ class SeriesEncoder(Encoder):
         groups = [with_differences(each) for _, each in split_lengths(some)]
         for shares, series in zip(self.shares, zip(*groups, strict=True), strict=True):
             cast(Proportions, shares).learn(*series)
-        features = self._encode_blocks(batch)
+        features, _ = self._encode_blocks(batch)
         self._learn_scaling(features)
+        viewed = self._view_first(batch[:MAX_VIEWED], generator, augment)
         n_pooled, n_placed = sum(self.n_each[:2]), sum(self.n_each[2:4])
         views = []
         if augment is not None:
-            for _ in range(N_VIEWS):
-                view = augment(batch[:MAX_VIEWED], generator)
-                views.append(self._encode_view(view, generator)[:, :n_pooled].cpu())
+            views = [self._standardise(each)[:, :n_pooled].cpu() for each, _ in viewed]
         standardised = self._standardise(features).cpu()
         n_most = len(self.rotation)
         basis, trust = learn_basis(standardised, n_pooled, n_placed, views, n_most)
         self.trust.fill_(trust)
         self.basis = basis.to(batch.device)
+        return self._fix(order, viewed)
+
+    @torch.no_grad()
+    def view_fixed(
+        self, batch: Tensor, seed: int, augment: Augment | None
+    ) -> FixedViews:
+        """Return global and local features of views of up to 256 samples.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n, c, l)
+            Some of the training samples, scaled.
+        seed : int
+            Seeds the choice of samples and the views.
+        augment : callable or None
+            Makes views; with None samples are their own only view.
+
+        Returns
+        -------
+        FixedViews
+        """
+        order, generator = _shuffle(batch, seed)
+        samples = batch[order[:MAX_VIEWED]]
+        return self._fix(order, self._view_first(samples, generator, augment))
 
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch; behind the last value of a series may be NaN."""
@@ -218,13 +251,8 @@ class SeriesEncoder(Encoder):
         global_ = self._map(features)
         return Features(global_, features, None, local, self.code(global_))
 
-    def encode_fixed(self, batch: Tensor) -> Tensor:
-        """Return global and local features (n, k), which training leaves alone."""
-        features, local = self._encode_first(batch)
-        return torch.cat([self._map(features), local.flatten(1)], dim=1)
-
     def finish(self, fixed: Tensor) -> Features:
-        """Return the features of what `encode_fixed` returned, without hidden ones."""
+        """Return the features of a view of `view_fixed`, without hidden ones."""
         n_components = self.rotation.shape[1]
         global_, local = fixed[:, :n_components], fixed[:, n_components:]
         local = local.unflatten(1, (-1, self.n_parts))
@@ -236,17 +264,33 @@ class SeriesEncoder(Encoder):
         norms = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return (found / norms**EVENNESS) @ self.rotation[: found.shape[1]]
 
-    def _encode_blocks(self, batch: Tensor) -> Tensor:
-        """Return the features of the first layer of any number of samples."""
-        return torch.cat([self._encode_first(part)[0] for part in batch.split(256)])
+    def _encode_blocks(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the first layer makes of any number of samples."""
+        parts = zip(*map(self._encode_first, batch.split(256)), strict=True)
+        features, local = (torch.cat(part) for part in parts)
+        return features, local
 
-    def _encode_view(self, view: Tensor, generator: torch.Generator) -> Tensor:
-        """Return standardised features of a view, of changed length if these vary."""
-        features = self._encode_blocks(view)
-        if self.typical_length > 0:
-            draw = torch.rand(len(view), generator=generator, device=view.device)
-            self._stretch(features, 1 + STRETCH * (2 * draw - 1))
-        return self._standardise(features)
+    def _view_first(
+        self, batch: Tensor, generator: torch.Generator, augment: Augment | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return what the first layer makes of views, whose lengths change a bit."""
+        if augment is None:
+            return [self._encode_blocks(batch)]
+        viewed = []
+        for _ in range(N_VIEWS):
+            features, local = self._encode_blocks(augment(batch, generator))
+            if self.typical_length > 0:
+                draw = torch.rand(len(batch), generator=generator, device=batch.device)
+                self._stretch(features, 1 + STRETCH * (2 * draw - 1))
+            viewed.append((features, local))
+        return viewed
+
+    def _fix(self, order: Tensor, viewed: list[tuple[Tensor, Tensor]]) -> FixedViews:
+        """Map what the first layer made of views of the first samples of an order."""
+        values = torch.stack(
+            [torch.cat([self._map(f), local.flatten(1)], 1) for f, local in viewed], 1
+        )
+        return FixedViews(order[: len(values)], values)
 
     @torch.no_grad()
     def _encode_first(self, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -323,6 +367,13 @@ class SeriesEncoder(Encoder):
         if saved is not None:
             self.basis = self.basis.new_empty(saved.shape)
         super()._load_from_state_dict(state, prefix, *args)
+
+
+def _shuffle(batch: Tensor, seed: int) -> tuple[Tensor, torch.Generator]:
+    """Return an order of the samples, and a generator for what is drawn after it."""
+    generator = torch.Generator(batch.device).manual_seed(seed)
+    order = torch.randperm(len(batch), generator=generator, device=batch.device)
+    return order, generator
 
 
 def with_differences(series: Tensor) -> tuple[Tensor, Tensor]:

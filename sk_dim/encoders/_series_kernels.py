@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import hardshrink, pad
 
+from sk_dim.encoders._blocks import map_blocks
+
 SIZE = 9  # values that a kernel looks at
 BLOCK_VALUES = 2**19  # of responses at a time, which a CPU keeps in its cache
 MOST_TIMES = 1024  # of a series that kernels look at
@@ -47,18 +49,6 @@ def windows(series: Tensor, dilation: int) -> Tensor:
     middle = series[..., ::step]
     places = [padded[..., s : s + length : step] - middle for s in starts]
     return torch.stack(places, dim=-3).flatten(-2)
-
-
-def split_rows(
-    series: Tensor, lengths: Tensor | None, n_rows: int
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield blocks of rows; an exported program cannot count them, and takes all."""
-    if torch.compiler.is_exporting():
-        yield series, lengths
-        return
-    for start in range(0, len(series), n_rows):
-        rows = slice(start, start + n_rows)
-        yield series[rows], None if lengths is None else lengths[rows]
 
 
 def find_outside(lengths: Tensor, n_times: int) -> Tensor:
@@ -135,8 +125,7 @@ class CompetingKernels(nn.Module):
         n_times = count_times(series.shape[2])
         n_responses = self.kernels[0, ..., 0].numel() * n_times
         n_rows = max(1, BLOCK_VALUES // n_responses)
-        blocks = split_rows(series, lengths, n_rows)
-        return torch.cat([self._count(*block) for block in blocks])
+        return torch.cat(map_blocks(self._count, series, lengths, n_rows))
 
     def _count(self, series: Tensor, lengths: Tensor | None) -> Tensor:
         found: list[Tensor] = []
@@ -299,8 +288,8 @@ class Proportions(nn.Module):
             For the middle one of the thresholds of each kernel at each dilation.
         """
         n_rows = max(1, BLOCK_VALUES // (84 * count_times(series.shape[2])))
-        blocks = split_rows(series, lengths, n_rows)
-        whole, parts = zip(*(self._measure(*block) for block in blocks), strict=True)
+        measured = map_blocks(self._measure, series, lengths, n_rows)
+        whole, parts = zip(*measured, strict=True)
         return torch.cat(whole), torch.cat(parts)
 
     def _measure(self, series: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
