@@ -15,7 +15,7 @@ from torch import nn
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._training import _checkpoint_files, _checkpoints
 from sk_dim.critics import ConcatCritic, DotCritic
-from sk_dim.encoders import Features
+from sk_dim.encoders import ConvEncoder, Features
 
 
 def mirror(batch, generator=None):
@@ -49,6 +49,13 @@ class Dropped(nn.Module):
     def forward(self, batch):
         features = nn.functional.dropout(self.map(batch), self.rate, self.training)
         return Features(features, None, None, features[:, :, None])
+
+
+class DoubleEncoder(ConvEncoder):
+    """Computes in float64 where that is torch's default, so that nothing is rounded."""
+
+    def forward(self, batch):
+        return super().forward(batch.double())
 
 
 class DroppedCritic(DotCritic):
@@ -113,6 +120,12 @@ JOBS = {
         False,
     ),
     "patch": (PHOTOS, {"augment": mirror, "n_components": 32}, False),
+    "double": (IMAGES, {"augment": mirror, "encoder": DoubleEncoder}, False),
+    "double, jsd": (
+        IMAGES,
+        {"augment": None, "bound": "jsd", "encoder": DoubleEncoder},
+        True,
+    ),
     "chunks": (TABLE, {"augment": None}, False),
     "series": (SERIES, {"input_type": "series", "n_components": 32}, False),
     "two epochs before the time": (IMAGES, {"augment": None, "max_time": 99.0}, False),
@@ -138,10 +151,15 @@ def fit(name, n_devices):
         learning_rate=1e-4,
         **params,
     )
-    if name == "chunks":
-        dim.partial_fit(X[:90]).partial_fit(X[90:])
-    else:
-        dim.fit(X, groups=GROUPS if has_groups else None)
+    if name.startswith("double"):
+        torch.set_default_dtype(torch.float64)
+    try:
+        if name == "chunks":
+            dim.partial_fit(X[:90]).partial_fit(X[90:])
+        else:
+            dim.fit(X, groups=GROUPS if has_groups else None)
+    finally:
+        torch.set_default_dtype(torch.float32)
     return {
         "history": dim.history_,
         "features": dim.transform(X),
