@@ -205,18 +205,17 @@ def near_duplicates(
     threshold = check_real("threshold", threshold, maximum=1.0)
     max_pairs = check_integer("max_pairs", max_pairs, 1)
     features, rows, _ = _read(Z)
-    centred, unit = _centre(features)
     n = len(rows)
-    # Over all pairs of two different rows.
-    typical = _mean_square(centred) ** 0.5 * (2 * n / max(n - 1, 1)) ** 0.5
+    pairs, distances = np.empty((0, 2), dtype=int), np.empty(0)
     owners = _find_owners(features)
     kept = np.unique(owners)
-    if typical > 0:
+    if len(kept) > 1:
+        centred, unit = _centre(features)
+        # Over all pairs of two different rows.
+        typical = (2 * n / (n - 1) * _mean_square(centred)) ** 0.5
         pairs, distances = _search(
             features[kept], centred[kept], threshold, typical, unit, max_pairs + 1
         )
-    else:
-        pairs, distances = np.empty((0, 2), dtype=int), np.empty(0)
     copies = _with_copies(kept[pairs], distances, owners)
     found = list(islice(copies, max_pairs + 1))
     if len(found) > max_pairs:
@@ -383,18 +382,22 @@ def _count_before(owners: np.ndarray) -> np.ndarray:
 
 def _centre(features: np.ndarray) -> tuple[np.ndarray, float]:
     """Return centred features of at most 1 as float32, and what divided them."""
-    largest = max(abs(features.min()), abs(features.max())) if len(features) else 0
-    first = float(largest) or 1.0
+    first = _largest(features)
     centred = features / features.dtype.type(first)
     centred -= centred.mean(axis=0, dtype=np.float64).astype(centred.dtype)
-    second = float(max(-centred.min(), centred.max())) if len(features) else 0
-    centred /= centred.dtype.type(second or 1.0)
-    return centred.astype(np.float32, copy=False), first * (second or 1.0)
+    second = _largest(centred)
+    centred /= centred.dtype.type(second)
+    return centred.astype(np.float32, copy=False), first * second
+
+
+def _largest(values: np.ndarray) -> float:
+    """Return the largest absolute value, or 1 where all are 0."""
+    return float(max(-values.min(), values.max())) or 1.0
 
 
 def _mean_square(centred: np.ndarray) -> float:
     """Return the mean squared length of rows."""
-    return float(_squares(centred).mean(dtype=np.float64)) if len(centred) else 0.0
+    return float(_squares(centred).mean(dtype=np.float64))
 
 
 def _squares(rows: np.ndarray) -> np.ndarray:
@@ -532,7 +535,8 @@ def _search(
             near = left[first] @ right[second].T >= -(limit**2 / 2 + slack)
             if first == second:
                 near = np.triu(near, 1)
-            found = order[np.argwhere(near) + [first.start, second.start]]
+            start = np.array([first.start, second.start])
+            found = order[np.argwhere(near) + start]
             found.sort(axis=1)
             apart = _distances(features, found, unit) / typical
             pairs = np.concatenate([pairs, found[apart <= threshold]])
