@@ -7,8 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import make_blobs
 
-from sk_dim import selection
-from sk_dim.selection import near_duplicates, outliers, suggest_labels
+from sk_dim.selection import (
+    _duplicates,
+    _outliers,
+    _suggestions,
+    near_duplicates,
+    outliers,
+    suggest_labels,
+)
 
 CALLS = {
     "suggest": lambda Z: suggest_labels(Z, 3),
@@ -57,7 +63,7 @@ def loop_over_rows(Z, k):
 def loop_over_gains(Z, chosen):
     """Yield the gains of all rows before each of the chosen ones."""
     squared = ((Z[:, None] - Z) ** 2).sum(axis=2)
-    kernel = np.exp(-squared / (selection.WIDTH * squared.mean()))
+    kernel = np.exp(-squared / (_suggestions.WIDTH * squared.mean()))
     covered = np.zeros(len(Z))
     for row in chosen:
         yield np.maximum(kernel - covered, 0).sum(axis=1)
@@ -85,9 +91,9 @@ def test_pairs_are_those_of_a_double_loop(seed, n, d, threshold):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("offset", [0, 1000])
 def test_pairs_in_blocks_and_fewer_columns_are_exact(dtype, offset, monkeypatch):
-    monkeypatch.setattr(selection, "BLOCK_ROWS", 16)
-    monkeypatch.setattr(selection, "MANY_COLUMNS", 8)
-    monkeypatch.setattr(selection, "BLOCK_VALUES", 64)
+    monkeypatch.setattr(_duplicates, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(_duplicates, "FEW_COLUMNS", 4)
+    monkeypatch.setattr(_duplicates, "BLOCK_VALUES", 64)
     Z = (draw(0, n=100, d=12) + offset).astype(dtype)
     for threshold in (0.0, 0.05, 0.4):
         pairs, distances = near_duplicates(Z, threshold)
@@ -105,7 +111,7 @@ def test_scores_of_outliers_are_those_of_a_loop(seed, n, d, k):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_suggestions_are_those_of_slow_greedy_coverage(seed, monkeypatch):
-    monkeypatch.setattr(selection, "N_TOP", 5)
+    monkeypatch.setattr(_suggestions, "N_TOP", 5)
     Z = np.delete(draw(seed), 1, axis=0)
     rows = suggest_labels(Z, 50)
     assert len(set(rows)) == 50
@@ -188,8 +194,9 @@ def test_float32_and_pixels_do_as_well():
 
 
 def test_of_many_rows_some_are_drawn_by_the_seed(monkeypatch):
-    monkeypatch.setattr(selection, "MANY_ROWS", 100)
-    monkeypatch.setattr(selection, "MANY_STEPS", 8)
+    monkeypatch.setattr(_suggestions, "MANY_ROWS", 100)
+    monkeypatch.setattr(_suggestions, "MANY_STEPS", 8)
+    monkeypatch.setattr(_outliers, "MANY_ROWS", 100)
     Z, kind = make_blobs(400, centers=5, cluster_std=0.2, random_state=0)
     rows = suggest_labels(Z, 5, random_state=0)
     assert sorted(kind[rows]) == [0, 1, 2, 3, 4]
@@ -265,7 +272,7 @@ def test_rows_that_could_not_be_read_are_left_out():
 
 
 def test_the_nearest_pairs_are_kept_if_there_are_many(monkeypatch):
-    monkeypatch.setattr(selection, "BLOCK_ROWS", 16)
+    monkeypatch.setattr(_duplicates, "BLOCK_ROWS", 16)
     Z = np.random.default_rng(0).normal(size=(100, 2))
     pairs, distances = near_duplicates(Z, 0.9)
     with pytest.warns(UserWarning, match="more than max_pairs=7 pairs are nearer"):
