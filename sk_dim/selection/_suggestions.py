@@ -23,7 +23,7 @@ from sk_dim.selection._features import (
 
 MANY_COLUMNS = 128  # that distances are computed in, at most
 MANY_STEPS = 2_000  # of suggestions that take all those before into account
-WIDTH = 0.35  # of the kernel, in mean squared distances between two rows
+WIDTH = 0.8  # of the kernel, in mean squared distances between two rows
 N_TOP = 64  # rows that are looked at anew in each step
 
 
@@ -81,7 +81,7 @@ def suggest_labels(
 
     where `i` runs over all distinct rows, `S` are the labelled and the suggested ones,
     `d` is the distance of centred features, `D` its mean square over all pairs, and `w`
-    is 0.35. So a suggestion is near many rows that are not near an earlier one. The
+    is 0.8. So a suggestion is near many rows that are not near an earlier one. The
     greedy choice has at least 63 % of the coverage of the best choice of as many rows,
     at each length.
 
