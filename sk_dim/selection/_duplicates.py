@@ -154,9 +154,10 @@ def _search(
             near = left[first] @ right[second].T >= -(limit**2 / 2 + slack)
             if first == second:
                 near = np.triu(near, 1)
-            start = np.array([first.start, second.start])
-            found = order[np.argwhere(near) + start]
-            found.sort(axis=1)
+            # Of one axis, which numpy searches several times as fast as two.
+            rows, columns = np.divmod(np.flatnonzero(near), near.shape[1])
+            found = np.column_stack([rows + first.start, columns + second.start])
+            found = np.sort(order[found], axis=1)
             apart = _distances(features, found, unit) / typical
             pairs = np.concatenate([pairs, found[apart <= threshold]])
             distances = np.concatenate([distances, apart[apart <= threshold]])
