@@ -88,8 +88,8 @@ def suggest_labels(
     Of more than 10,000 distinct rows, the sum runs over 10,000 drawn ones, and of more
     rows than these and than twice `n`, as many candidates are drawn. Of more than 128
     columns, the leading 128 principal components are used. After 2,000 rows the others
-    follow by what they would add to these. It takes some 10 s for 100,000 rows and
-    `n` = 100, and no table of all pairs.
+    follow by what they would add to these. 100 of 100,000 rows of 64 columns take
+    some 5 s of one core. No table of all pairs is held.
 
     References
     ----------
