@@ -91,8 +91,9 @@ def write_tables(results: Path, page: Path) -> None:
     parts = []
     for path in sorted(results.glob("*.json")):
         report = json.loads(path.read_text())
-        if path.stem.startswith("few_labels"):
-            parts += few_labels(path.stem.removeprefix("few_labels_"), report)
+        if path.stem.startswith(("few_labels_", "labelling_")):
+            name = path.stem.rpartition("_")[2]
+            parts += few_labels(name, report)
         elif path.stem == "mutual_information":
             parts += mutual_information(report)
         else:

@@ -27,6 +27,7 @@ LAYERS = {
     "_devices": 1,
     "_inputs": 1,
     "critics": 1,
+    "selection": 1,
     "objective": 2,
     "_training": 3,
     "_deep_infomax": 4,

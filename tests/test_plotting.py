@@ -22,6 +22,7 @@ from sk_dim.plotting import (
     LabelEfficiencyDisplay,
     LocalScoreDisplay,
     NeighborsDisplay,
+    SelectionDisplay,
     TrainingDisplay,
 )
 
@@ -372,3 +373,67 @@ def test_a_fine_tuning_has_its_terms_over_the_steps():
 def test_what_cannot_be_drawn_is_refused(fitted, call, message):
     with pytest.raises(ValueError, match=message):
         call(fitted)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_selected_rows_and_pairs_are_drawn_with_their_values(kind, fitted):
+    X = SAMPLES[kind]
+    rows, pairs = np.array([7, 3, 39]), np.array([[3, 7], [1, 12]])
+    display = SelectionDisplay.from_rows(X, rows, estimator=fitted[kind])
+    assert display.kind == fitted[kind].model_.fmt.kind
+    titles = [ax.get_title() for ax in display.axes_]
+    assert titles == ["row 7", "row 3", "row 39"]
+    display = SelectionDisplay.from_rows(X, pairs, [0.5, 1], estimator=fitted[kind])
+    titles = [ax.get_title() for ax in display.axes_.ravel()]
+    assert titles == ["row 3: 0.5", "row 7: 0.5", "row 1: 1", "row 12: 1"]
+    drawn = X[pairs.ravel()].astype(float)
+    if kind in ("grey", "colour"):
+        drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min())
+    for ax, sample in zip(display.axes_.ravel(), drawn, strict=True):
+        if kind == "table":
+            shown = [bar.get_height() for bar in ax.patches]
+        elif kind == "series":
+            shown = [line.get_ydata() for line in ax.lines]
+        else:
+            shown = ax.images[0].get_array()
+        np.testing.assert_allclose(shown, sample, rtol=1e-5, atol=1e-6)
+
+
+def test_selected_rows_are_all_that_is_read():
+    class Files:
+        shape, dtype, ndim = (10_000, 8, 8), np.dtype("uint8"), 3
+
+        def __len__(self):
+            return 10_000
+
+        def __getitem__(self, rows):
+            assert rows.tolist() == [5, 9999]
+            return np.zeros((2, 8, 8), dtype=np.uint8)
+
+    display = SelectionDisplay.from_rows(Files(), [5, 9999, 5])
+    assert display.samples.shape == (3, 8, 8)
+    table = pd.DataFrame(SAMPLES["table"], index=np.arange(40) + 100)
+    display = SelectionDisplay.from_rows(table, [2])
+    np.testing.assert_allclose(display.samples[0], SAMPLES["table"][2], rtol=1e-6)
+    _, axes = plt.subplots(2, 2)
+    display = SelectionDisplay.from_rows(SAMPLES["grey"], [1, 2, 3], ax=axes)
+    assert display.axes_.tolist() == axes.ravel()[:3].tolist()
+    assert not axes[1, 1].axison
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "message"),
+    [
+        ([], None, "rows have shape"),
+        ([0.5], None, "type float64; pass row numbers"),
+        ([[1, 2, 3]], None, r"rows have shape \(1, 3\)"),
+        (np.zeros((40, 2), dtype=int), None, r"80 samples; .* such as rows\[:32\]"),
+        (np.zeros(0, dtype=int), None, "rows of 0 samples; pass 1 to 64"),
+        ([40], None, "rows are from 40 to 40; the 40 rows of X are 0 to 39"),
+        ([1, 2], [1.0], r"values have shape \(1,\); give one for each of the 2"),
+    ],
+    ids=["none", "floats", "threes", "many", "no rows", "out of range", "values"],
+)
+def test_rows_that_cannot_be_drawn_are_refused(rows, values, message):
+    with pytest.raises(ValueError, match=message):
+        SelectionDisplay.from_rows(SAMPLES["grey"], rows, values)

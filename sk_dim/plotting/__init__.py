@@ -12,12 +12,14 @@ from sk_dim.plotting._curves import (
     TrainingDisplay,
 )
 from sk_dim.plotting._pictures import LocalScoreDisplay, NeighborsDisplay
+from sk_dim.plotting._selection import SelectionDisplay
 
 __all__ = [
     "FeaturesDisplay",
     "LabelEfficiencyDisplay",
     "LocalScoreDisplay",
     "NeighborsDisplay",
+    "SelectionDisplay",
     "TrainingDisplay",
 ]
 

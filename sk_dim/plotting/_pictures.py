@@ -51,14 +51,24 @@ def scaled_features(estimator: Any, X: Any) -> np.ndarray:
 
 
 def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
-    """View samples as "image" (n, h, w) or (n, h, w, 3), or as "series" (n, c, l).
+    """View samples as `as_samples` does, but refuse rows of a table."""
+    kind, samples = as_samples(X, estimator)
+    if kind == "table":
+        raise ValueError(
+            "rows of a table have no picture; this display takes images and series."
+        )
+    return kind, samples
+
+
+def as_samples(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
+    """View samples as "image" (n, h, w) or (n, h, w, 3), "series" (n, c, l) or "table".
 
     Behind the last value of a series is NaN, if they are of unequal length.
 
     Raises
     ------
     ValueError
-        If they are rows of a table, or have channels that are no colours.
+        If they are images whose channels are no colours.
     """
     if hasattr(estimator, "model_"):
         rows = rows_like(estimator, X, estimator.model_.fmt)
@@ -66,12 +76,8 @@ def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
         X = np.asarray(X)
         rows = Rows(X, _guess_format(X.shape))
     kind = rows.fmt.kind
-    if kind == "table":
-        raise ValueError(
-            "rows of a table have no picture; this display takes images and series."
-        )
     samples = rows.take(slice(None)).numpy()
-    if kind == "series":
+    if kind != "image":
         return kind, samples
     pictures = np.moveaxis(samples, 1, -1)
     if pictures.shape[3] not in (1, 3):
@@ -93,9 +99,12 @@ def _guess_format(shape: tuple[int, ...]) -> InputFormat:
     return InputFormat("table", shape[1:])
 
 
-def _draw_sample(ax: Any, kind: str, sample: np.ndarray) -> None:
+def draw_sample(ax: Any, kind: str, sample: np.ndarray) -> None:
+    """Draw an image, the lines of a series, or the columns of a table as bars."""
     if kind == "image":
         ax.imshow(sample, cmap="gray", vmin=0, vmax=1)
+    elif kind == "table":
+        ax.bar(np.arange(sample.size), sample.ravel(), width=1)
     else:
         ax.plot(sample.T, lw=1)
     ax.set(xticks=[], yticks=[])
@@ -228,7 +237,7 @@ class NeighborsDisplay:
         shown = np.column_stack([self.rows, self.nearest, self.farthest])
         for row_axes, row in zip(self.axes_, shown, strict=True):
             for each, sample in zip(row_axes, row, strict=True):
-                _draw_sample(each, self.kind, self.samples[sample])
+                draw_sample(each, self.kind, self.samples[sample])
             for spine in row_axes[0].spines.values():
                 spine.set(color="C3", linewidth=2)
         for column, title in ((0, "sample"), (1, "nearest"), (1 + n_each, "farthest")):
@@ -330,12 +339,12 @@ class LocalScoreDisplay:
         ):
             column = self.axes_[:, i]
             if self.kind == "image":
-                _draw_sample(column[0], "image", sample)
+                draw_sample(column[0], "image", sample)
                 drawn = column[1].imshow(scores, **limits)
                 column[1].set(xticks=[], yticks=[])
             else:
                 # The scores are the ground that the series is drawn on.
-                _draw_sample(column[0], "series", sample)
+                draw_sample(column[0], "series", sample)
                 length = int((~np.isnan(sample[0])).sum())
                 extent = (-0.5, length - 0.5, *column[0].get_ylim())
                 drawn = column[0].imshow(
