@@ -240,12 +240,10 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         return array[:, :, None]
     first, middle, last = array.shape
-    if last <= MOST_COLOURS < first or last < min(first, middle):
+    if last <= MOST_COLOURS or last < min(first, middle):
         return array
-    if first <= MOST_COLOURS < last or first < min(middle, last):
+    if first <= MOST_COLOURS or first < min(middle, last):
         return np.moveaxis(array, 0, 2)
-    if last <= MOST_COLOURS:  # tiny
-        return array
     raise ValueError(
         f"it is an array of shape {array.shape}, whose channels could be first or "
         "last, for neither axis is the shortest"

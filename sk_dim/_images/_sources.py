@@ -142,10 +142,7 @@ def read_items(X: Any) -> np.ndarray:
                     f"row {row} of X is {items[row]!r:.60}, of type {kind.__name__}; "
                     f"{WHAT_TO_PASS}."
                 )
-    found = np.empty(len(items), dtype=object)
-    for row, item in enumerate(items):  # NumPy would take images for more axes
-        found[row] = item
-    return found
+    return np.fromiter(items, object, len(items))
 
 
 def _as_list(X: Any) -> list:
@@ -162,20 +159,18 @@ def _as_list(X: Any) -> list:
         X = X.get_columns()[0]
     elif hasattr(X, "itercolumns"):  # pyarrow
         X = next(iter(X.itercolumns()))
-    if isinstance(X, np.ndarray):
+    if hasattr(X, "__array__"):
+        X = np.asarray(X)
         if X.ndim == 2 and X.shape[1] == 1:
             X = X[:, 0]
-        if X.dtype.kind in "OUS" and X.ndim == 1:
+        if X.ndim == 1 and (X.dtype.kind in "OUST" or not len(X)):
             return X.tolist()
         if X.ndim in (3, 4):
             return list(X)
         raise ValueError(
             f"X is an array of {X.dtype} of shape {X.shape}; {WHAT_TO_PASS}, as images "
-            "(n, H, W) or (n, H, W, C)."
+            "(n, H, W), (n, H, W, C) or (n, C, H, W)."
         )
-    for method in ("to_list", "to_pylist", "tolist"):
-        if hasattr(X, method):
-            return getattr(X, method)()
     is_one = isinstance(X, bytes | dict | set) or _is_open_file(type(X))
     if is_one or not hasattr(X, "__iter__") or hasattr(X, "getexif"):
         raise TypeError(f"X is {type(X).__name__}, {X!r:.60}; {WHAT_TO_PASS}.")
