@@ -155,8 +155,8 @@ def read(X: LazyArray, rows: slice | np.ndarray) -> np.ndarray:
 
 def find_broken(X: Any) -> dict[int, str]:
     """Return the rows of X that cannot be read, if there are any, and why."""
-    own = getattr(X, "find_broken", None) if is_lazy(X) else None
-    return {} if own is None else dict(own())
+    own = getattr(X, "find_broken", None)
+    return {} if own is None or not is_lazy(X) else dict(own())
 
 
 def describe_broken(broken: Mapping[int, str], n_rows: int) -> str:

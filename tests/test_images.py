@@ -496,3 +496,14 @@ def test_pillow_is_asked_for(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     with pytest.raises(ImportError, match=r"pip install 'sk_dim\[images\]'"):
         ImageLoader().fit(["a.png"])
+
+
+def test_formats_are_known_to_all_threads_from_the_start():
+    assert {"TIFF", "WEBP", "JPEG2000", "TGA"} <= Image.OPEN.keys()
+
+
+def test_grey_of_jpeg_files_is_that_of_their_colours():
+    data = encoded(Image.fromarray(NOISE), "JPEG", quality=95)
+    colours = load(data, (40, 60)) @ [0.299, 0.587, 0.114]
+    grey = load(data, (40, 60), mode="L")[:, :, 0]
+    assert np.abs(grey - colours).mean() < 3  # colours are clipped, brightness is not

@@ -48,8 +48,18 @@ class ImageArray:
     ----------
     X : path, array-like of shape (n,) or ImageArray
         As :meth:`ImageLoader.transform` takes it.
-    size, mode, resize, on_error, cache, n_threads
-        As in :class:`ImageLoader`.
+    size : int or (int, int), default=160
+        Side in pixels, or height and width, as all others in :class:`ImageLoader`.
+    mode : {"RGB", "L", "raw"}, default="RGB"
+        Colours, grey, or channels as they are.
+    resize : {"crop", "pad"}, default="crop"
+        What becomes of images that are no squares.
+    on_error : {"raise", "warn"}, default="raise"
+        What to do with images that cannot be read.
+    cache : path, default=None
+        Folder for the decoded images of files.
+    n_threads : int, default=None
+        Threads that decode; None takes as many as PyTorch computes with.
 
     Attributes
     ----------

@@ -127,10 +127,14 @@ class Cache:
     def find(self, keys: Sequence[bytes | None]) -> np.ndarray:
         """Return the slots (n,) of images, -1 of those that there are not."""
         slots = np.full(len(keys), -1, dtype=np.int64)
-        if self._is_there():
+        if not self._is_there():
+            return slots
+        try:
             with self._connect() as db:
                 found = _look_up(db, [key for key in keys if key is not None])
-            slots[:] = [-1 if key is None else found.get(key, -1) for key in keys]
+        except sqlite3.OperationalError:  # too busy
+            return slots
+        slots[:] = [-1 if key is None else found.get(key, -1) for key in keys]
         return slots
 
     def read(self, slots: np.ndarray) -> np.ndarray:

@@ -18,6 +18,8 @@ ORIENTATION = 0x0112  # of the camera, in EXIF
 Box = tuple[float, float, float, float]
 MODES = {"RGB": 3, "L": 1}
 MOST_COLOURS = 4  # of an axis that holds the channels of an image in colour
+# Here, because of two threads that load the formats at once, one may miss some.
+Image.init()
 _loading = threading.Lock()  # Pillow loads an image in one thread
 
 
@@ -168,7 +170,7 @@ def _from_file(image: Image.Image, plan: Plan) -> np.ndarray:
         _, height, width = plan.place(image.height, image.width)
         if image.getexif().get(ORIENTATION, 1) >= 5:  # it lies on its side
             _, width, height = plan.place(image.width, image.height)
-        image.draft(None, (width, height))  # type: ignore[arg-type]
+        image.draft("L" if plan.mode == "L" else None, (width, height))  # type: ignore[arg-type]
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     return _from_image(image, plan)
