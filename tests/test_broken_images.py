@@ -260,15 +260,15 @@ def test_judging_leaves_them_out(photos):
     whole = np.delete(np.arange(60), [3, 17, 59])
     X = ImageLoader(16).transform([paths[i] for i in whole])
     dim = DeepInfomaxTransformer(**FAST).fit(X)
-    expected = linear_probe(dim, X, y[whole], cv=2)
+    expected = linear_probe(dim, X, y[whole], cv=2, kind="knn")
     with pytest.warns(UserWarning, match="3 of 60 rows .* left out") as caught:
-        found = linear_probe(dim, loaded(paths), y, cv=2)
+        found = linear_probe(dim, loaded(paths), y, cv=2, kind="knn")
     assert len(caught) == 1
     np.testing.assert_array_equal(found["global"], expected["global"])
     with pytest.warns(UserWarning, match="3 of 60 rows"):
-        linear_probe(dim, X, y[whole], X_test=loaded(paths), y_test=y)
+        linear_probe(dim, X, y[whole], X_test=loaded(paths), y_test=y, kind="knn")
     with pytest.warns(UserWarning, match="3 of 60 rows"):
-        linear_probe(dim, loaded(paths), y, groups=np.arange(60) % 9, cv=2)
+        linear_probe(dim, loaded(paths), y, groups=np.arange(60) % 9, cv=2, kind="knn")
     models = {"features": dim, "pixels": None}
     options = {"n_draws": 1, "random_state": 0}
     kept = label_efficiency(
