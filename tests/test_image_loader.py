@@ -24,7 +24,13 @@ from sk_dim import (
 from sk_dim._images import _files
 from sk_dim.evaluation import label_efficiency, linear_probe
 
-FAST = {"n_components": 8, "max_iter": 1, "random_state": 0, "batch_size": 32}
+FAST = {
+    "n_components": 8,
+    "max_iter": 1,
+    "random_state": 0,
+    "batch_size": 32,
+    "encoder": "conv",
+}
 
 
 @pytest.fixture(scope="module")
