@@ -74,19 +74,14 @@ class Files:
     def part(self, rows: np.ndarray) -> "Files":
         """Return those of some rows, to be pickled without the others."""
         part = object.__new__(Files)
-        vars(part).update(
-            vars(self)
-            | {
-                "items": self.items[rows],
-                "is_checked": self.is_checked[rows],
-                "slots": self.slots[rows],
-                "broken": {
-                    place: self.broken[row]
-                    for place, row in enumerate(rows.tolist())
-                    if row in self.broken
-                },
-            }
-        )
+        places = enumerate(rows.tolist() if self.broken else [])
+        own = {
+            "items": self.items[rows],
+            "is_checked": self.is_checked[rows],
+            "slots": self.slots[rows],
+            "broken": {i: self.broken[row] for i, row in places if row in self.broken},
+        }
+        vars(part).update(vars(self) | own)
         return part
 
     def load(self, rows: np.ndarray) -> np.ndarray:
