@@ -24,9 +24,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._devices import seeded
+from sk_dim._inputs._broken import leave_out_broken, refuse_nan
 from sk_dim._inputs._groups import hold_out_groups, read_groups
 from sk_dim._inputs._rows import read_array
-from sk_dim._labels import encode_labels, hold_out, select_labelled, weigh_classes
+from sk_dim._labels import (
+    check_classes_left,
+    encode_labels,
+    hold_out,
+    select_labelled,
+    weigh_classes,
+)
 from sk_dim._training._fine_tuning import FineTuner
 from sk_dim._training._head import guess_frequencies
 from sk_dim._training._preparing import prepare, rows_like
@@ -263,16 +270,12 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
             training diverges. The estimator is then as it was before the call.
         """
         recipe = self._check_params()
-        if y is None:
-            # In the words that scikit-learn's checks look for.
-            raise ValueError(
-                "DeepInfomaxClassifier requires y to be passed, but the target y is "
-                "None; -1 marks rows without a label."
-            )
         classes, class_ids = encode_labels(y)
         X = read_array(self._given(), X)
         check_consistent_length(X, class_ids)
         codes = read_groups(groups, len(class_ids))
+        X, class_ids, codes = leave_out_broken(X, class_ids, codes)
+        check_classes_left(classes, class_ids)
         weights = weigh_classes(self.class_weight, classes, class_ids)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
@@ -370,8 +373,15 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n,)
             Labels of the type that `fit` saw.
+
+        Raises
+        ------
+        ValueError
+            If there are rows that cannot be read, see :class:`sk_dim.ImageLoader`;
+            `predict_proba` is NaN for these.
         """
         scores = self.decision_function(X)
+        refuse_nan(scores)
         class_ids = scores > 0 if scores.ndim == 1 else scores.argmax(axis=1)
         return self.classes_[class_ids.astype(int)]
 
@@ -385,7 +395,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         X : array-like of shape (n, ...)
             Samples of the shape that `fit` saw, or flattened rows of them.
         y : array-like of shape (n,)
-            Labels; rows without one are left out.
+            Labels; rows without one, and rows that cannot be read, are left out.
         sample_weight : array-like of shape (n,), default=None
             Weights of the rows.
 
@@ -403,8 +413,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         X = read_array(self._given(), X)
         check_consistent_length(X, has_label, sample_weight)
         rows = np.flatnonzero(has_label)
-        weights = None if sample_weight is None else _safe_indexing(sample_weight, rows)
-        return super().score(_safe_indexing(X, rows), labels, weights)
+        weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        given = leave_out_broken(_safe_indexing(X, rows), labels, weights)
+        return super().score(*given)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

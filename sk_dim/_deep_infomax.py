@@ -19,6 +19,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sk_dim._inputs._broken import leave_out_broken
 from sk_dim._inputs._outputs import (
     BatchFunction,
     is_dask,
@@ -315,7 +316,8 @@ class DeepInfomaxTransformer(
             What is larger than memory is read by rows: memory maps, arrays of h5py,
             zarr and dask, data sets of torch, see :class:`sk_dim.arrays.LazyArray`. Or
             a function without parameters that yields arrays of samples, the same at
-            each call; it is called once an epoch and twice before.
+            each call; it is called once an epoch and twice before. Images in files are
+            loaded by :class:`ImageLoader`; those that cannot be read are left out.
         y : None
             Ignored.
         groups : array-like of shape (n,), default=None
@@ -466,7 +468,7 @@ class DeepInfomaxTransformer(
         -------
         ndarray of shape (n, n_features_out), float32
             Of `output_layer`. If X is an array of dask, one of dask that is not
-            computed yet; with `out`, that.
+            computed yet; with `out`, that. NaN in rows that cannot be read.
 
         Raises
         ------
@@ -601,6 +603,7 @@ class DeepInfomaxTransformer(
         ValueError
             If ``local_weight=0``, which trains no local critic.
         """
+        X, *_ = leave_out_broken(X)
         rows = self._rows(X, n_min=2)
         self._objective()
         return float(self.model_.candidate_bounds(rows, N_CANDIDATES).mean())

@@ -54,8 +54,14 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        If labels are not classes, all missing, or of one class.
+        If there are no labels, or they are not classes, all missing, or of one class.
     """
+    if y is None:
+        # In the words that scikit-learn's checks look for.
+        raise ValueError(
+            "DeepInfomaxClassifier requires y to be passed, but the target y is None; "
+            "-1 marks rows without a label."
+        )
     has_label, labels = select_labelled(y)
     check_classification_targets(labels)
     classes, found = np.unique(labels, return_inverse=True)
@@ -68,6 +74,16 @@ def encode_labels(y: Any) -> tuple[np.ndarray, np.ndarray]:
     class_ids = np.full(len(has_label), UNLABELLED)
     class_ids[has_label] = found
     return classes, class_ids
+
+
+def check_classes_left(classes: np.ndarray, class_ids: np.ndarray) -> None:
+    """Raise a ValueError if no row that can be read has one of the labels."""
+    lacking = np.setdiff1d(np.arange(len(classes)), class_ids)
+    if len(lacking):
+        raise ValueError(
+            f"class {classes[lacking[0]]!r} has a label in y, but none of its rows in "
+            "X can be read; give others, or leave its labels out."
+        )
 
 
 def weigh_classes(

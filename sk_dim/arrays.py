@@ -17,6 +17,8 @@ from torch.utils.data import Dataset, IterableDataset
 
 __all__ = ["DatasetArray", "LazyArray", "is_lazy"]
 
+N_NAMED = 5  # broken rows that a message tells of
+
 Shards = Callable[[], Iterable[Any]]
 """Function without parameters that returns an iterable of arrays of samples."""
 
@@ -38,6 +40,23 @@ class LazyArray(Protocol):
     chunks : tuple, optional
         As h5py, zarr and dask tell it. If it is there and the first axis is cut,
         training reads whole chunks in random order, and shuffles within a buffer.
+    find_broken : callable, optional
+        Of an array with rows that cannot be read, such as damaged files. Returns a dict
+        of the numbers of these rows to strings that say why, for which it may have to
+        read all that was not read yet. Broken rows are read as zeros. `fit` and `score`
+        call it first and take ``X[rows]`` of the other rows, which must be lazy itself;
+        `transform` calls it last, when all rows were read, and makes their features
+        NaN. Both warn.
+    read_rows : callable, optional
+        Reads rows as `__getitem__` does, in any order and with repeats, where that
+        returns a part which is lazy itself.
+    read_ahead : callable, optional
+        Is told the rows that will be asked for next, and may start to read them in a
+        thread.
+
+    Notes
+    -----
+    :class:`sk_dim.ImageArray` has all of these but chunks.
 
     Examples
     --------
@@ -112,9 +131,13 @@ def read(X: LazyArray, rows: slice | np.ndarray) -> np.ndarray:
         If there are not the rows that the shape promised.
     """
     shape = tuple(X.shape)
+    own = getattr(X, "read_rows", None)
     if isinstance(rows, slice):
         n_rows = len(range(*rows.indices(shape[0])))
-        found = np.array(_take(X, rows))
+        found = np.array(_take(X, rows)) if own is None else own(rows)
+    elif own is not None:
+        n_rows = len(rows)
+        found = own(rows)
     else:
         # From front to back, as files are read fast, and h5py alone.
         unique, back = np.unique(rows, return_inverse=True)
@@ -128,6 +151,21 @@ def read(X: LazyArray, rows: slice | np.ndarray) -> np.ndarray:
             "rows; it must stay as it is while it is read."
         )
     return found
+
+
+def find_broken(X: Any) -> dict[int, str]:
+    """Return the rows of X that cannot be read, if there are any, and why."""
+    own = getattr(X, "find_broken", None)
+    return {} if own is None or not is_lazy(X) else dict(own())
+
+
+def describe_broken(broken: Mapping[int, str], n_rows: int) -> str:
+    """Say how many of so many rows cannot be read, and which come first and why."""
+    first = [f"row {row}: {broken[row]}" for row in sorted(broken)[:N_NAMED]]
+    more = f"; and {len(broken) - N_NAMED} more" if len(broken) > N_NAMED else ""
+    return (
+        f"{len(broken)} of {n_rows} rows of X cannot be read ({'; '.join(first)}{more})"
+    )
 
 
 def _take(X: LazyArray, rows: slice | np.ndarray) -> Any:

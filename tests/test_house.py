@@ -25,6 +25,7 @@ LAYERS = {
     "_validation": 0,
     "_version": 0,
     "_devices": 1,
+    "_images": 1,
     "_inputs": 1,
     "critics": 1,
     "selection": 1,

@@ -286,9 +286,8 @@ def _stack(items: list, whole: Any, pad: Pad | None = None) -> Any:
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
         raise ValueError(
             f"the samples in X have different shapes: {shown}{more}; bring all to one "
-            "shape first: resize images and give them the same channels (of PIL images "
-            "by image.convert('RGB').resize((width, height))); series may differ in "
-            "length, with input_type='series'."
+            "shape first: images by sk_dim.ImageLoader; series may differ in length, "
+            "with input_type='series'."
         )
     return np.stack(arrays)
 

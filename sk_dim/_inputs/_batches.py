@@ -61,6 +61,17 @@ class RowSubset:
         """Return the samples of these rows as a new tensor."""
         return self.source.take(self.indices[rows])
 
+    def read_ahead(self, rows: Tensor | slice) -> None:
+        """Begin to read rows that will be taken next."""
+        begin_to_read(self.source, self.indices[rows])
+
+
+def begin_to_read(source: Source, rows: Tensor | slice) -> None:
+    """Tell a source which rows will be taken next, if it can read them meanwhile."""
+    read_ahead = getattr(source, "read_ahead", None)
+    if read_ahead is not None:
+        read_ahead(rows)
+
 
 def subset(source: Source, rows: Tensor) -> Source:
     """Return some of the rows of a source, as it or we do it."""
@@ -172,8 +183,13 @@ class SliceLoader:
             yield from itertools.islice(batches, first, None)
             return
         groups = self.source.groups
-        for part in itertools.islice(self._parts(), first, None):
-            yield self.source.take(part), None if groups is None else groups[part]
+        parts = itertools.islice(self._parts(), first, None)
+        for part, following in pairwise(itertools.chain(parts, [None])):
+            assert part is not None
+            batch = self.source.take(part)
+            if following is not None:
+                begin_to_read(self.source, following)
+            yield batch, None if groups is None else groups[part]
 
     def _edges(self) -> np.ndarray:
         return np.linspace(0, len(self.source), len(self) + 1).astype(int)

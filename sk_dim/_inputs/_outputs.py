@@ -1,7 +1,7 @@
 """Features that go elsewhere than into one array in memory."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -67,7 +67,14 @@ class Output:
         """Write what is held, and return what was written to."""
         if self.held:
             self._put(np.concatenate(self.held))
+            self.held = []
         return self.out
+
+    def erase(self, rows: Iterable[int]) -> None:
+        """Make written rows NaN."""
+        self.finish()
+        for row in rows:
+            self.out[row] = np.nan
 
     def _put(self, values: np.ndarray) -> None:
         self.out[self.start : self.start + len(values)] = values

@@ -150,9 +150,9 @@ def is_number(text: Any) -> bool:
 def strings(example: Any, where: str = "") -> str:
     return (
         f"X holds strings, such as {str(example)!r:.60}{where}, where numbers are "
-        "needed; if these are paths, read the files first, as in np.stack([np.asarray("
-        "PIL.Image.open(path)) for path in paths]), and if they are categories, encode "
-        "them, by sklearn.preprocessing.OneHotEncoder for example."
+        "needed; if these are paths, read the files first, those of images by "
+        "sk_dim.ImageLoader, and if they are categories, encode them, by "
+        "sklearn.preprocessing.OneHotEncoder for example."
     )
 
 
@@ -162,7 +162,7 @@ def how_to_read(X: Any, name: str = "X") -> str:
     how = WHAT_TO_PASS
     if isinstance(X, str | bytes | PathLike):
         kind = f"{str(X)!r:.60}, a string or path"
-        how = f"read the file first, and {how}"
+        how = f"read the file first, images by sk_dim.ImageLoader, and {how}"
     elif isinstance(X, Dataset | DataLoader):
         how += "; as in np.stack([np.asarray(sample) for sample, label in dataset])"
     elif _is_group(X):

@@ -22,7 +22,7 @@ from sk_dim._inputs._formats import (
 )
 from sk_dim._inputs._lazy import check_lazy
 from sk_dim._inputs._series import fill_gaps, find_gaps, pad_series, unnest
-from sk_dim.arrays import LazyArray, chunk_rows, is_lazy, read
+from sk_dim.arrays import LazyArray, chunk_rows, find_broken, is_lazy, read
 
 SAMPLE_VALUES = 2**23  # values that a first layer is learnt from
 MAX_SAMPLE_VALUES = 2**26  # of the 64 samples that are drawn even if they are large
@@ -152,6 +152,16 @@ class Rows:
         """
         batch = self._read(rows)
         return fill_gaps(batch) if self.has_gaps else batch
+
+    def read_ahead(self, rows: Tensor | slice) -> None:
+        """Tell a lazy array, if it wants to know, which rows will be taken next."""
+        read_ahead = getattr(self.X, "read_ahead", None) if self.is_lazy else None
+        if read_ahead is not None:
+            read_ahead(rows if isinstance(rows, slice) else rows.numpy())
+
+    def find_broken(self) -> dict[int, str]:
+        """Return the rows that cannot be read, and why."""
+        return find_broken(self.X)
 
     def parts(self) -> Iterator[slice]:
         """Yield slices of all rows in their order, of a few million values each."""

@@ -11,6 +11,7 @@ from sklearn.utils.validation import _num_samples
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sk_dim._inputs._broken import leave_out_broken
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._groups import read_groups
 from sk_dim._inputs._rows import BLOCK_VALUES, Rows, check_rows, read_array, read_rows
@@ -28,13 +29,13 @@ def is_shards(X: Any) -> bool:
 def read_with_groups(
     estimator: BaseEstimator, X: Any, groups: ArrayLike | None
 ) -> tuple[Any, np.ndarray | None]:
-    """Return samples and the codes of their groups, if there are any."""
+    """Return samples that can be read, and the codes of their groups, if any."""
     if groups is None:
-        return X, None
+        return leave_out_broken(X)[0], None
     if is_shards(X):  # counted when they are read
         return X, read_groups(groups, _num_samples(groups))
     X = read_array(estimator, X)
-    return X, read_groups(groups, _num_samples(X))
+    return leave_out_broken(X, read_groups(groups, _num_samples(X)))  # type: ignore[return-value]
 
 
 class ShardedRows(Rows):

@@ -46,6 +46,10 @@ class StreamedRows:
         """Return the scaled samples of `rows` as a new tensor on the device."""
         return self.scale(self.rows.take(rows))
 
+    def read_ahead(self, rows: Tensor | slice) -> None:
+        """Begin to read rows that will be taken next, where they can tell how."""
+        self.rows.read_ahead(rows)
+
 
 class ResidentRows:
     """All rows on a device, from where batches are taken without the CPU.

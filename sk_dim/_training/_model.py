@@ -1,6 +1,7 @@
 """Model: what an estimator of Deep InfoMax learns, in one object."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Self, cast
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from sk_dim._devices import available_device, check_fork, seeded
 from sk_dim._inputs._batches import SliceLoader, Source, rows_that_fit
+from sk_dim._inputs._broken import warn_of_nan
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._outputs import Output
 from sk_dim._inputs._rows import Rows
@@ -258,7 +260,8 @@ class Model:
     ) -> dict[str, np.ndarray]:
         """Join what is computed of the features of every batch, by its names.
 
-        With an output it is written there, and not joined.
+        With an output it is written there, and not joined. Of rows that cannot be read
+        it is NaN.
         """
         # Tensors, because torch copies with all threads and numpy with one.
         joined: dict[str, Tensor] = {}
@@ -274,7 +277,14 @@ class Model:
                     if name not in joined:
                         joined[name] = torch.empty(len(rows), *values.shape[1:])
                     joined[name][part] = values
-        return {name: values.numpy() for name, values in joined.items()}
+        broken = rows.find_broken()
+        warn_of_nan(broken, len(rows))
+        if broken and output is not None:
+            output.erase(broken)
+        found = {name: values.numpy() for name, values in joined.items()}
+        for array in found.values():
+            array[list(broken)] = math.nan
+        return found
 
     def encode_views(self, rows: Rows, seed: int) -> list[np.ndarray]:
         """Global features of two views of each sample, or of itself where there is one.

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sk_dim._inputs._broken import leave_out_broken
 from sk_dim._inputs._groups import read_groups
 from sk_dim._training._preparing import rows_like
 from sk_dim.evaluation._probes import effective_rank, take_rows
@@ -145,6 +146,7 @@ def diagnose(
         drawn = rng.permutation(n)[:MAX_ROWS]
         X = take_rows(X, drawn)
         codes = None if codes is None else codes[drawn]
+    X, codes = leave_out_broken(X, codes)
     seed = rng.randint(2**31)
     layout = estimator.model_.fmt.layout
     if np.ndim(X) == 2 and len(layout) > 1:

@@ -15,6 +15,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.validation import _num_samples
 
+from sk_dim._inputs._broken import leave_out_broken
 from sk_dim._inputs._groups import read_groups
 from sk_dim._labels import UNLABELLED
 from sk_dim._validation import check_integer
@@ -109,7 +110,8 @@ def label_efficiency(
         rows, with the regularisation chosen by cross-validation. None stands for the
         rows themselves, flattened.
     X : array-like of shape (n_samples, ...)
-        Rows to draw labelled ones from.
+        Rows to draw labelled ones from; none that cannot be read, see
+        :class:`sk_dim.ImageLoader`, which are left out of `X_test` too.
     y : array-like of shape (n_samples,)
         Their classes. Rows of NaN, None or class -1 are unlabelled: they are never
         drawn, and left out of `y_test`; if there is only one other class, -1 is a class
@@ -176,6 +178,10 @@ def label_efficiency(
     labelled, labels = read_target(y)
     test_rows, test_labels = read_target(y_test, "y_test", like=labels)
     X_test = take_rows(X_test, test_rows)
+    X_test, test_labels = leave_out_broken(X_test, test_labels)
+    if hasattr(X, "find_broken"):
+        given = take_rows(X, labelled), labelled, labels
+        _, labelled, labels = leave_out_broken(*given)
     counts = _check_budgets(budgets, labels)
     partly_labelled = _check_semi_supervised(semi_supervised, models)
     rng = check_random_state(random_state)

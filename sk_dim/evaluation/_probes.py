@@ -21,6 +21,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
+from sk_dim._inputs._broken import leave_out_broken
 from sk_dim._inputs._groups import read_groups
 from sk_dim._validation import check_name
 from sk_dim.evaluation._splits import Fold, grouped_folds, inner_folds
@@ -173,7 +174,9 @@ def linear_probe(
         Its layers are probed: all that `features` returns if it has that method, else
         what `transform` returns. None probes `X` itself.
     X : array-like of shape (n_samples, ...) or dict of them
-        Samples that `model` takes; without a model features, or a dict of layers.
+        Samples that `model` takes; without a model features, or a dict of layers. Rows
+        that cannot be read, see :class:`sk_dim.ImageLoader`, are left out, here and in
+        `X_test`.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Classes, a 0-1 indicator of several labels a row, or numbers. Rows of NaN, None
         or class -1 are unlabelled and left out, here and in `y_test`; if there is only
@@ -234,17 +237,19 @@ def linear_probe(
         raise ValueError("X_test and y_test belong together; pass both or neither.")
     rows, target = _read_target(X, y, "y", None)
     codes = read_groups(groups, _num_samples(y), n_least=1)
-    if codes is not None:
-        codes = codes[rows]
-        if X_test is None:
-            cv = grouped_folds(cv, target, codes)
-    layers = represent(model, take_rows(X, rows))
+    codes = None if codes is None else codes[rows]
+    X, target, codes = leave_out_broken(take_rows(X, rows), target, codes)
+    if codes is not None and X_test is None:
+        cv = grouped_folds(cv, target, codes)
+    layers = represent(model, X)
     probe = build_probe(kind, target)
     scoring = SCORINGS[kind_of_target(target)] if scoring is None else scoring
     fitted_on = target
     if X_test is not None:
         test_rows, test_target = _read_target(X_test, y_test, "y_test", target)
-        test_layers = represent(model, take_rows(X_test, test_rows))
+        X_test = take_rows(X_test, test_rows)
+        X_test, test_target = leave_out_broken(X_test, test_target)
+        test_layers = represent(model, X_test)
         # The one fold of these rows to fit on and those rows to score on.
         n, n_test = len(target), len(test_target)
         cv, n_jobs = [(np.arange(n), n + np.arange(n_test))], None

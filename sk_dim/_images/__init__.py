@@ -1,0 +1,1 @@
+"""From files of images of any kind and size to one array that is read by rows."""
