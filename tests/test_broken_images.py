@@ -258,6 +258,7 @@ def test_the_classifier_leaves_them_out(photos):
         model.fit(loaded(paths), y)
 
 
+@pytest.mark.slow
 def test_judging_leaves_them_out(photos):
     paths, y = photos
     whole = np.delete(np.arange(60), [3, 17, 59])

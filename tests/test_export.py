@@ -358,7 +358,10 @@ class Plain(TransformerMixin, BaseEstimator):
         return X
 
 
-@pytest.mark.parametrize("step", [Plain(), FunctionTransformer(np.tanh)])
+@pytest.mark.parametrize(
+    "step",
+    [Plain(), pytest.param(FunctionTransformer(np.tanh), marks=pytest.mark.slow)],
+)
 def test_a_step_without_a_converter_is_named(step, tmp_path):
     dim = FrozenEstimator(fitted("mlp"))
     match = rf"cannot convert the step {type(step).__name__} \(.*\); pass X as float32"
@@ -369,6 +372,7 @@ def test_a_step_without_a_converter_is_named(step, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_step_that_is_converted_wrongly_is_named(tmp_path):
     dim, X = FrozenEstimator(fitted("mlp")), samples("mlp")
     model = make_pipeline(dim, LinearDiscriminantAnalysis(), LogisticRegression())

@@ -88,6 +88,7 @@ def test_no_more_than_a_batch_is_read_at_once(photos, monkeypatch):
     assert max(seen) <= 768  # batches are of 512, more or less
 
 
+@pytest.mark.slow
 def test_cross_validation_takes_paths_of_any_kind(photos):
     pd = pytest.importorskip("pandas")
     paths, y = photos

@@ -229,6 +229,7 @@ def test_a_frame_of_mixed_columns():
     assert abs(found.mutual_information_ - math.log(2)) < 0.1
 
 
+@pytest.mark.slow
 def test_a_critic_of_the_user():
     class Product(torch.nn.Module):
         def __init__(self, x_shape, y_shape):

@@ -420,6 +420,7 @@ def test_a_deep_copy_goes_on_with_its_own_parts(digits):
     assert copied.net_.augment is copied.augment is not estimator.augment
 
 
+@pytest.mark.slow
 def test_a_compiled_encoder_is_compiled_in_a_deep_copy():
     X = np.random.default_rng(0).normal(size=(20, 8, 8))
     encoder = functools.partial(ConvEncoder, compile_mode="default")
