@@ -9,7 +9,7 @@ import torch
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._training._views import ViewedRows
 from sk_dim.augmentations import warp
-from sk_dim.encoders import SeriesEncoder
+from sk_dim.encoders import ConvEncoder, SeriesEncoder
 from sk_dim.encoders._lengths import view_lengths
 
 
@@ -117,3 +117,16 @@ def test_groups_are_those_of_the_samples_that_are_viewed(series, monkeypatch):
     for model, codes in zip((whole, shards), seen, strict=True):
         assert codes.bincount().tolist() == [3] * 10
         assert np.isfinite(model.transform(series)).all()
+
+
+class LearnsFirst(ConvEncoder):
+    """An encoder of the user, which returns itself as scikit-learn's `fit` does."""
+
+    def learn_first(self, batch, seed, augment):
+        self.n_seen = len(batch)
+        return self
+
+
+def test_what_learn_first_returns_matters_only_with_a_fixed_part(digits):
+    model = DeepInfomaxTransformer(8, encoder=LearnsFirst, max_iter=1, random_state=0)
+    assert model.fit(digits[0][:40]).encoder_.n_seen == 40

@@ -92,14 +92,17 @@ def stratified(P, y, n, seed):
     return order[np.argsort(place[order], kind="stable")][:n]
 
 
-def clusters(P, n, seed, kept={}):  # noqa: B006
+CLUSTERS = {}  # of the rows that are looked at, by their number
+
+
+def clusters(P, n, seed):
     """Cluster by k-means, once for all methods."""
-    if kept.get("P") is not P:
-        kept.clear()
-        kept["P"] = P
-    if n not in kept:
-        kept[n] = KMeans(n, random_state=seed).fit(P).labels_
-    return kept[n]
+    if CLUSTERS.get("P") is not P:
+        CLUSTERS.clear()
+        CLUSTERS["P"] = P
+    if n not in CLUSTERS:
+        CLUSTERS[n] = KMeans(n, random_state=seed).fit(P).labels_
+    return CLUSTERS[n]
 
 
 def centres(P, y, n, seed):

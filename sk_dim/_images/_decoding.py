@@ -170,6 +170,7 @@ def _from_file(image: Image.Image, plan: Plan) -> np.ndarray:
         _, height, width = plan.place(image.height, image.width)
         if image.getexif().get(ORIENTATION, 1) >= 5:  # it lies on its side
             _, width, height = plan.place(image.width, image.height)
+        # Pillow's types lack the mode None, which leaves it as it is.
         image.draft("L" if plan.mode == "L" else None, (width, height))  # type: ignore[arg-type]
     image.load()
     ImageOps.exif_transpose(image, in_place=True)

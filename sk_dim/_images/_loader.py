@@ -15,6 +15,7 @@ from sk_dim._images._sources import require_pillow
 class ImageLoader(
     TransformerMixin,
     BaseEstimator,
+    # No frame can hold images; scikit-learn has no type for this argument.
     auto_wrap_output_keys=None,  # type: ignore[call-arg]
 ):
     """Make one array of image files of any size, decoded when it is read.

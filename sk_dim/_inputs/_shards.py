@@ -35,7 +35,8 @@ def read_with_groups(
     if is_shards(X):  # counted when they are read
         return X, read_groups(groups, _num_samples(groups))
     X = read_array(estimator, X)
-    return leave_out_broken(X, read_groups(groups, _num_samples(X)))  # type: ignore[return-value]
+    X, codes = leave_out_broken(X, read_groups(groups, _num_samples(X)))
+    return X, codes
 
 
 class ShardedRows(Rows):

@@ -87,7 +87,7 @@ class Model:
             numbers, samples = rows.draw(seed)
             with seeded(seed, device):  # a view of the user may draw
                 viewed = learn_first(scaling(samples), seed, design.view)
-            if viewed is not None:
+            if trait(net.module_, "has_fixed_part") and viewed is not None:
                 model.viewed = viewed._replace(rows=numbers[viewed.rows.cpu()])
         return model
 

@@ -208,7 +208,9 @@ class SeriesEncoder(Encoder):
         groups = [with_differences(each) for _, each in split_lengths(some)]
         for shares, series in zip(self.shares, zip(*groups, strict=True), strict=True):
             cast(Proportions, shares).learn(*series)
-        features, _ = self._encode_blocks(batch)
+        # Without the maps, which are large.
+        parts = batch.split(MAX_VIEWED)
+        features = torch.cat([self._encode_first(part)[0] for part in parts])
         self._learn_scaling(features)
         viewed = self._view_first(batch[:MAX_VIEWED], generator, augment)
         n_pooled, n_placed = sum(self.n_each[:2]), sum(self.n_each[2:4])
@@ -264,21 +266,15 @@ class SeriesEncoder(Encoder):
         norms = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return (found / norms**EVENNESS) @ self.rotation[: found.shape[1]]
 
-    def _encode_blocks(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the first layer makes of any number of samples."""
-        parts = zip(*map(self._encode_first, batch.split(256)), strict=True)
-        features, local = (torch.cat(part) for part in parts)
-        return features, local
-
     def _view_first(
         self, batch: Tensor, generator: torch.Generator, augment: Augment | None
     ) -> list[tuple[Tensor, Tensor]]:
         """Return what the first layer makes of views, whose lengths change a bit."""
         if augment is None:
-            return [self._encode_blocks(batch)]
+            return [self._encode_first(batch)]
         viewed = []
         for _ in range(N_VIEWS):
-            features, local = self._encode_blocks(augment(batch, generator))
+            features, local = self._encode_first(augment(batch, generator))
             if self.typical_length > 0:
                 draw = torch.rand(len(batch), generator=generator, device=batch.device)
                 self._stretch(features, 1 + STRETCH * (2 * draw - 1))
