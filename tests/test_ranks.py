@@ -205,6 +205,19 @@ def test_shares_of_the_ranks_make_up_each_batch(is_shuffled):
         assert {len(part) - len(batch) // 3 for part in parts} <= {0, 1}
 
 
+@pytest.mark.parametrize("is_shuffled", [True, False])
+def test_ranks_know_the_batch_that_is_trained_on(is_shuffled):
+    """Though the next is asked for meanwhile, and is of another size: 20 or 21."""
+    generator = torch.Generator().manual_seed(0) if is_shuffled else None
+    ranks = ranks_of(2, rank=1)
+    sizes = []
+    for batch in ranks.loader(Numbers(), 20, generator):
+        assert len(batch) == len(range(*ranks.own_rows().indices(ranks.n_rows)))
+        sizes.append(ranks.n_rows)
+    assert sum(sizes) == len(Numbers())
+    assert len(set(sizes)) == 2
+
+
 @pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("shape", [(12, 5), (12, 5, 3, 4)])

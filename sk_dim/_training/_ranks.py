@@ -9,7 +9,7 @@ This module imports nothing of its own folder.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Self
@@ -167,13 +167,17 @@ class Ranks:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def edges(self) -> list[int]:
-        """Where the shares of the ranks in the present batch begin and end."""
-        return [self.n_rows * k // self.size for k in range(self.size + 1)]
+    def edges(self, n_rows: int) -> list[int]:
+        """Where the shares of the ranks in a batch of so many rows begin and end."""
+        return [n_rows * k // self.size for k in range(self.size + 1)]
+
+    def share(self, n_rows: int) -> slice:
+        """Return the rows of this rank in a batch of so many."""
+        return slice(*self.edges(n_rows)[self.rank : self.rank + 2])
 
     def own_rows(self) -> slice:
         """Return the rows of this rank in the present batch."""
-        return slice(*self.edges()[self.rank : self.rank + 2])
+        return self.share(self.n_rows)
 
     def collect(self, own: Tensor) -> Tensor:
         """Join the rows (m, k) of the shares of all ranks."""
@@ -181,7 +185,7 @@ class Ranks:
         sent = own.new_zeros(-(-self.n_rows // self.size), *own.shape[1:])
         sent[: len(own)] = own
         parts = self.collect_equal(sent, "features")
-        sizes = [last - first for first, last in pairwise(self.edges())]
+        sizes = [last - first for first, last in pairwise(self.edges(self.n_rows))]
         return torch.cat([p[:size] for p, size in zip(parts, sizes, strict=True)])
 
     def collect_equal(self, own: Tensor, what: str) -> list[Tensor]:
@@ -229,15 +233,21 @@ class _SharedLoader(SliceLoader):
         super().__init__(*args)
         self.ranks = ranks
 
+    def with_groups(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+        # Not told by `_parts`, which is asked for the next part while this one's batch
+        # is still to be trained on.
+        sizes = np.diff(self._edges())[first:].tolist()
+        for n_rows, batch in zip(sizes, super().with_groups(first), strict=True):
+            self.ranks.n_rows = n_rows
+            yield batch
+
     def _parts(self) -> Iterable[Tensor | slice]:
         for part in super()._parts():
             if isinstance(part, slice):
-                self.ranks.n_rows = part.stop - part.start
-                own = self.ranks.own_rows()
+                own = self.ranks.share(part.stop - part.start)
                 yield slice(part.start + own.start, part.start + own.stop)
             else:
-                self.ranks.n_rows = len(part)
-                yield part[self.ranks.own_rows()]
+                yield part[self.ranks.share(len(part))]
 
 
 class _GatherWork(torch.autograd.Function):
