@@ -219,9 +219,12 @@ class Rows:
             batch = batch.astype(np.float32 if is_narrow else np.float64)
         return self.fmt.to_channels_first(torch.from_numpy(batch))
 
-    def draw(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Draw up to 2,000 samples, fewer where they are large, and their numbers."""
-        n_most = max(64, min(2000, SAMPLE_VALUES // self.n_values))
+    def draw(self, seed: int, n_wanted: int | None = None) -> tuple[Tensor, Tensor]:
+        """Draw samples, up to 2,000 and fewer where they are large, and their numbers.
+
+        Of as many as are wanted there are fewer only if they are very large.
+        """
+        n_most = n_wanted or max(64, min(2000, SAMPLE_VALUES // self.n_values))
         numbers = self._choose(n_most, seed)
         return numbers, self.take(numbers)
 

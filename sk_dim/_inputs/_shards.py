@@ -113,7 +113,7 @@ class ShardedRows(Rows):
         """Return some of the first rows."""
         return self.first[rows]
 
-    def draw(self, seed: int) -> tuple[Tensor, Tensor]:
+    def draw(self, seed: int, n_wanted: int | None = None) -> tuple[Tensor, Tensor]:
         """Return the samples that were kept, up to 2,000 of them, and their numbers."""
         return self.numbers, self.sample
 

@@ -26,7 +26,7 @@ from sk_dim._training._pseudo_labels import Targets, erase_box
 from sk_dim._training._recipe import Recipe
 from sk_dim._training._schedule import Schedule
 from sk_dim._validation import warn
-from sk_dim.encoders._contract import Features
+from sk_dim.encoders._contract import Features, trait
 
 N_CHECKS = 20  # rows of the history, and early-stopping checks, of a full run
 N_STANDARD = 1000  # samples that the features are standardised by in the end
@@ -146,11 +146,16 @@ class FineTuner:
         # Parameters of the encoder itself, and critics, which sit beside the head.
         rest = [*self.encoder.parameters(), *self.net.criterion_.critics.parameters()]
         trained[-1] += [p for p in rest if id(p) not in in_layers]
+        named = self.encoder.named_parameters()
+        rate_factor = trait(self.encoder, "rate_factor")
+        own = {id(parameter): rate_factor(name) for name, parameter in named}
+        groups: dict[float, list[Tensor]] = {}
+        for depth, parameters in enumerate(reversed(trained)):
+            for each in parameters:
+                factor = self.recipe.rate_decay**depth * own.get(id(each), 1.0)
+                groups.setdefault(factor, []).append(each)
         return torch.optim.AdamW(
-            [
-                {"params": parameters, "factor": self.recipe.rate_decay**depth}
-                for depth, parameters in enumerate(reversed(trained))
-            ],
+            [{"params": group, "factor": factor} for factor, group in groups.items()],
             weight_decay=1e-2,
             fused=self.device.type != "mps",
         )

@@ -82,9 +82,10 @@ class Model:
             check_augment(design.augment, scaling(rows.take(slice(0, 8))), seed)
         net = design.build(device, precision, seed)
         model = cls(design, scaling, net)
+        trait(net.module_, "learn_scaling")(scaling.mean, scaling.std)
         learn_first = trait(net.module_, "learn_first")
         if getattr(learn_first, "__func__", None) is not Encoder.learn_first:
-            numbers, samples = rows.draw(seed)
+            numbers, samples = rows.draw(seed, trait(net.module_, "n_first"))
             with seeded(seed, device):  # a view of the user may draw
                 viewed = learn_first(scaling(samples), seed, design.view)
             if trait(net.module_, "has_fixed_part") and viewed is not None:
@@ -194,6 +195,7 @@ class Model:
             is_interrupted = net.train(source, n_epochs, callbacks, position)
         finally:
             net.has_fixed_views, net.part = False, None
+        self._learn_last(rows)
         self._check_features(rows)
         rows_of_history = net.history[position.n_records :]
         new = records(rows_of_history, first_epoch=len(position.history) + 1)
@@ -216,13 +218,25 @@ class Model:
             )
         return is_interrupted
 
+    def _learn_last(self, rows: Rows) -> None:
+        """Let an encoder choose weights after training, if it has any to choose."""
+        learn_last = trait(self.encoder, "learn_last")
+        if getattr(learn_last, "__func__", None) is not Encoder.learn_last:
+            seed = self.net.seed
+            with seeded(seed, self.device):
+                samples = self.scaling(
+                    rows.draw(seed, trait(self.encoder, "n_first"))[1]
+                )
+                self.encoder.eval()
+                learn_last(samples, seed, self.design.view)
+
     def _view(self, rows: Rows, groups: np.ndarray | None, seed: int) -> ViewedRows:
         """Return the encoded views of some samples, which a training is of."""
         self._check_groups(rows, groups)
         encoder, viewed = cast(Encoder, self.encoder), self.viewed
         self.viewed = None
         if viewed is None:
-            numbers, samples = rows.draw(seed)
+            numbers, samples = rows.draw(seed, trait(encoder, "n_first"))
             with seeded(seed, self.device):
                 viewed = encoder.eval().view_fixed(
                     self.scaling(samples), seed, self.design.view

@@ -177,7 +177,8 @@ class InfomaxNet(NeuralNet):
         own = self.ranks.own_generator(self.generator, self.seed, self.n_steps)
         step = self._evaluate_terms(batch, self.generator, own, groups)
         step["loss"].backward()
-        self.ranks.average(self.optimizer_.param_groups[0]["params"])
+        parts = self.optimizer_.param_groups
+        self.ranks.average(each for part in parts for each in part["params"])
         return step
 
     def train_step(
@@ -186,7 +187,7 @@ class InfomaxNet(NeuralNet):
         """Step the encoder and the critics, then the adversary on detached codes."""
         self._agree()
         for group in self.optimizer_.param_groups:
-            group["lr"] = self.schedule.rate(self.n_steps)
+            group["lr"] = group["factor"] * self.schedule.rate(self.n_steps)
         self.optimizer_.zero_grad(set_to_none=True)
         step = self.train_step_single(batch, groups)
         self.notify(

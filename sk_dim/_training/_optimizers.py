@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from sk_dim.encoders._contract import trait
 from sk_dim.objective import Objective
 
 ADVERSARY_LEARNING_RATE = 1e-3
@@ -31,9 +32,20 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Build the optimiser of encoder and critics, then the adversary's, if any."""
     named = [*encoder.named_parameters(), *objective.named_parameters()]
-    main = [parameter for _, parameter in main_parameters(named, objective)]
+    factor_of = trait(encoder, "rate_factor")
+    groups: dict[float, list[Tensor]] = {1.0: []}
+    own = {id(parameter) for parameter in encoder.parameters()}
+    for name, parameter in main_parameters(named, objective):
+        if parameter.requires_grad:
+            factor = factor_of(name) if id(parameter) in own else 1.0
+            groups.setdefault(factor, []).append(parameter)
+    main = [
+        {"params": parameters, "lr": factor * learning_rate, "factor": factor}
+        for factor, parameters in groups.items()
+        if parameters
+    ]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(main, lr=learning_rate, weight_decay=1e-2, fused=is_fused)
+        torch.optim.AdamW(main, weight_decay=1e-2, fused=is_fused)
     ]
     adversary = adversary_parameters(objective)
     if adversary:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from sk_dim.encoders._backbone import BackboneEncoder
 from sk_dim.encoders._contract import Encoder, Features
 from sk_dim.encoders._conv import ConvEncoder
 from sk_dim.encoders._mlp import MLPEncoder
@@ -24,6 +25,7 @@ from sk_dim.encoders._series_sizes import SeriesSizes
 
 __all__ = [
     "ENCODERS",
+    "BackboneEncoder",
     "CompetingKernels",
     "ConvEncoder",
     "Encoder",

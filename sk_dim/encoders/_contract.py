@@ -103,6 +103,9 @@ class Encoder(nn.Module):
     epochs : float
         Factor of the number of epochs that ``max_iter="auto"`` stands for, small where
         what is trained is little.
+    n_first : int or None
+        Number of samples that `learn_first` wants however large they are; None takes
+        2,000, fewer of large ones.
 
     Examples
     --------
@@ -129,6 +132,7 @@ class Encoder(nn.Module):
     is_mirrored: bool = False
     has_fixed_part: bool = False
     epochs: float = 1.0
+    n_first: int | None = None
 
     @staticmethod
     def full_width(input_shape: tuple[int, ...]) -> int:
@@ -165,6 +169,42 @@ class Encoder(nn.Module):
             What `view_fixed` would return for the same arguments, if it is known now.
         """
         return None
+
+    def learn_last(self, batch: Tensor, seed: int, augment: Augment | None) -> None:
+        """Choose weights that no gradient trains, after training; by default none.
+
+        Parameters
+        ----------
+        batch : Tensor of shape ``(n, *input_shape)``
+            Some of the training samples, scaled.
+        seed : int
+            Seeds what is drawn.
+        augment : callable or None
+            Makes views, ``augment(batch, generator)``; None where there is one view.
+        """
+
+    def learn_scaling(self, mean: Tensor, std: Tensor) -> None:
+        """Take note of how samples are scaled; by default it does not matter.
+
+        Parameters
+        ----------
+        mean, std : Tensor of shape (c, 1, ...) or (d,)
+            A sample is ``batch * std + mean``.
+        """
+
+    def rate_factor(self, name: str) -> float:
+        """Return the factor of a parameter's learning rate; by default 1.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameter in the encoder.
+
+        Returns
+        -------
+        float
+        """
+        return 1.0
 
     def view_fixed(
         self, batch: Tensor, seed: int, augment: Augment | None

@@ -23,7 +23,7 @@ from sk_dim.encoders._series_kernels import (
     find_outside,
 )
 from sk_dim.encoders._series_sizes import SeriesSizes
-from sk_dim.encoders._view_basis import learn_basis
+from sk_dim.encoders._view_basis import hadamard, learn_basis
 
 WIDTH = 1024  # a power of 2, of which features have exactly the same variance
 MAX_LEARNT = 1024  # samples that the basis is learnt from
@@ -375,19 +375,3 @@ def _shuffle(batch: Tensor, seed: int) -> tuple[Tensor, torch.Generator]:
 def with_differences(series: Tensor) -> tuple[Tensor, Tensor]:
     """Return series and the differences of neighbouring values."""
     return series, series.diff(dim=-1)
-
-
-def hadamard(n: int) -> Tensor:
-    """Return a matrix (k, n) of entries of one size, k the less of n and 1,024.
-
-    Its rows are orthonormal if n is a power of 2. Each column weighs all rows alike, so
-    that what it makes of uncorrelated features has the same variance in all columns.
-    """
-    n_rows = min(n, MAX_LEARNT)
-    matrix = torch.ones(1, 1)
-    while len(matrix) < n_rows:
-        matrix = torch.cat([matrix, matrix]).repeat(1, 2)
-        half = len(matrix) // 2
-        matrix[half:, half:] *= -1
-    n_times = -(-n // len(matrix))
-    return matrix.repeat(1, n_times)[:n_rows, :n] / n**0.5

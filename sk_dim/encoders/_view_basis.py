@@ -20,6 +20,7 @@ SIZES = 0.05  # weight of features of sizes
 N_NEIGHBOURS = 5
 NEGLIGIBLE = 1e-6  # of the largest variance
 TINY = 1e-30
+MOST_DIRECTIONS = 1024
 
 
 @dataclass(frozen=True)
@@ -73,23 +74,23 @@ def learn_basis(
     sizes = slice(n_pooled + n_placed, features.shape[1])
     whole = features[:, pooled]
     trust, blocks = 0.0, []
-    if _variance(whole) < TINY:  # all samples are the same
+    if variance(whole) < TINY:  # all samples are the same
         return features.new_zeros(features.shape[1], 1), trust
     if views:
-        differences = torch.cat([_difference(view, whole) for view in views])
-        share = _variance(differences) / _variance(whole)
+        differences = torch.cat([difference(view, whole) for view in views])
+        share = variance(differences) / variance(whole)
         trust = _ramp(share, DISTRUSTED, TRUSTED)
         if trust > 0:
-            blocks.append(Block(pooled, trust, _shrink(whole, differences)))
+            blocks.append(Block(pooled, trust, shrink(whole, differences)))
     if trust < 1:
         blocks.append(Block(pooled, 1 - trust))
-    if _variance(features[:, places]) > TINY:
+    if variance(features[:, places]) > TINY:
         overlap = _overlap(whole, features[:, places])
         weight = max(LEAST, (1 - trust) * _ramp(overlap, UNLIKE, ALIKE))
         blocks.append(Block(places, weight))
-    if _variance(features[:, sizes]) > TINY:
+    if variance(features[:, sizes]) > TINY:
         blocks.append(Block(sizes, SIZES))
-    return _principal_directions(features, blocks, n_most), trust
+    return principal_directions(features, blocks, n_most), trust
 
 
 def _ramp(value: float, start: float, end: float) -> float:
@@ -97,24 +98,24 @@ def _ramp(value: float, start: float, end: float) -> float:
     return min(1.0, max(0.0, (value - start) / (end - start)))
 
 
-def _difference(view: Tensor, whole: Tensor) -> Tensor:
+def difference(view: Tensor, whole: Tensor) -> Tensor:
     """Difference of views to their samples, less what it is on average."""
-    difference = view - whole[: len(view)]
-    return difference - difference.mean(dim=0)
+    changes = view - whole[: len(view)]
+    return changes - changes.mean(dim=0)
 
 
-def _variance(rows: Tensor) -> float:
+def variance(rows: Tensor) -> float:
     """Mean squared length of centred rows."""
     return float(rows.square().sum() / len(rows))
 
 
-def _shrink(whole: Tensor, differences: Tensor) -> Tensor:
+def shrink(whole: Tensor, differences: Tensor, floor: float = FLOOR) -> Tensor:
     """Map features to directions, those that differ between views shrunk."""
     values, vectors = _eigen(whole @ whole.T)
     span = whole.T @ (vectors * values.rsqrt())  # orthonormal
     between = differences @ span
-    covariance = between.T @ between / len(between) / _variance(whole)
-    covariance.diagonal().add_(FLOOR)
+    covariance = between.T @ between / len(between) / variance(whole)
+    covariance.diagonal().add_(floor)
     values, vectors = torch.linalg.eigh(covariance.double())
     return span @ (vectors * values.rsqrt()).float()
 
@@ -126,12 +127,12 @@ def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
     return values[keep].flip(0).float(), vectors[:, keep].flip(1).float()
 
 
-def _principal_directions(features: Tensor, blocks: list[Block], n_most: int) -> Tensor:
+def principal_directions(features: Tensor, blocks: list[Block], n_most: int) -> Tensor:
     """Principal directions of all blocks side by side, each of variance its weight."""
     total = sum(block.weight for block in blocks)
     sides = [block.of(features) for block in blocks]
     sizes = [
-        block.weight / total / max(_variance(side), TINY)
+        block.weight / total / max(variance(side), TINY)
         for block, side in zip(blocks, sides, strict=True)
     ]
     gram = torch.zeros(len(features), len(features))
@@ -157,3 +158,19 @@ def _overlap(whole: Tensor, places: Tensor) -> float:
         near.append(distances.topk(N_NEIGHBOURS, largest=False).indices)
     is_same = near[0][:, :, None] == near[1][:, None, :]
     return float(is_same.any(dim=2).float().mean())
+
+
+def hadamard(n: int) -> Tensor:
+    """Return a matrix (k, n) of entries of one size, k the less of n and 1,024.
+
+    Its rows are orthonormal if n is a power of 2. Each column weighs all rows alike, so
+    that what it makes of uncorrelated features has the same variance in all columns.
+    """
+    n_rows = min(n, MOST_DIRECTIONS)
+    matrix = torch.ones(1, 1)
+    while len(matrix) < n_rows:
+        matrix = torch.cat([matrix, matrix]).repeat(1, 2)
+        half = len(matrix) // 2
+        matrix[half:, half:] *= -1
+    n_times = -(-n // len(matrix))
+    return matrix.repeat(1, n_times)[:n_rows, :n] / n**0.5

@@ -12,7 +12,7 @@ from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._training._model import Model
 from sk_dim._training._saving import copy_net
-from sk_dim.encoders import Features, SeriesSizes
+from sk_dim.encoders import Features, SeriesEncoder, SeriesSizes
 
 # Integers that float32 holds exactly, as `transform` has them; others become float64.
 NARROW = (torch.bool, torch.uint8, torch.int8, torch.int16)
@@ -184,7 +184,7 @@ def _freeze(encoder: nn.Module) -> nn.Module:
     What depends on the values of tensors cannot be exported.
     """
     for module in encoder.modules():
-        names = ["typical_length"] if getattr(module, "has_fixed_part", False) else []
+        names = ["typical_length"] if isinstance(module, SeriesEncoder) else []
         names += ["is_divided"] if isinstance(module, SeriesSizes) else []
         for name in names:
             value = module._buffers.pop(name, None)

@@ -1,0 +1,411 @@
+"""BackboneEncoder around small nets, and around one with ImageNet's weights."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim.encoders import BackboneEncoder
+from sk_dim.encoders._backbone_nets import Trace, load_weights
+from sk_dim.encoders._shrunk_map import ShrunkMap
+
+RNG = np.random.default_rng(0)
+IMAGENET = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]  # mean and std
+IMAGES = RNG.integers(0, 256, (40, 3, 32, 32)).astype(np.uint8)
+
+
+class Block(nn.Module):
+    """A residual block, whose inner maps are not those to be found."""
+
+    def __init__(self, n_in, n_out, stride):
+        super().__init__()
+        self.first = nn.Conv2d(n_in, 2 * n_out, 1)
+        self.second = nn.Conv2d(2 * n_out, n_out, 3, stride, 1)
+        self.norm = nn.BatchNorm2d(n_out)
+
+    def forward(self, batch):
+        return self.norm(self.second(self.first(batch).relu())).relu()
+
+
+class Net(nn.Module):
+    """A net like others: stem, stages, pooling, classifier."""
+
+    def __init__(self, n_channels=3):
+        super().__init__()
+        self.stem = nn.Conv2d(n_channels, 4, 3, 4, 1)
+        self.stages = nn.Sequential(
+            Block(4, 6, 2), nn.Sequential(Block(6, 8, 2), Block(8, 8, 1))
+        )
+        self.head = nn.Conv2d(8, 10, 1)
+        self.drop = nn.Dropout()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(10, 5)
+
+    def forward(self, batch):
+        maps = self.drop(self.head(self.stages(self.stem(batch))).relu())
+        return self.fc(self.pool(maps).flatten(1))
+
+
+def make_net(seed=0, **params):
+    torch.manual_seed(seed)
+    net = Net(**params)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return net.eval()
+
+
+NET = make_net()
+SIDES = st.integers(8, 70)
+
+
+def make(n_components=32, *, params=None, **settings):
+    settings = {"backbone": NET, **settings}
+    params = {"max_iter": 2, "random_state": 0, "batch_size": 16, **(params or {})}
+    encoder = partial(BackboneEncoder, **settings)
+    return DeepInfomaxTransformer(n_components, encoder=encoder, **params)
+
+
+def same(first, second):
+    """Whether two modules have equal weights and statistics."""
+    states = first.state_dict(), second.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+# The net
+
+
+def test_maps_are_the_last_of_each_resolution():
+    maps = Trace(NET, (3, 96, 96)).last_maps()
+    assert [(each.name, each.shape) for each in maps] == [
+        ("stem", (4, 24, 24)),
+        ("stages.0", (6, 12, 12)),
+        ("drop", (10, 6, 6)),
+    ]
+
+
+def reference(net, images):
+    """Pooled features of images of values from 0 to 255, step by step."""
+    mean, std = torch.tensor(IMAGENET)[:, :, None, None]
+    batch = torch.from_numpy(images).double() / 255
+    batch = interpolate(batch, (96, 96), mode="bilinear", antialias=True)
+    net = copy.deepcopy(net).double()
+    with torch.no_grad():
+        middle = net.stages[0](net.stem((batch - mean) / std))
+        last = net.head(net.stages[1](middle)).relu()
+    means = adaptive_avg_pool2d(middle, (3, 3)).flatten(1)
+    return torch.cat([means, last.mean(dim=(2, 3))], dim=1).numpy()
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 255, 257])
+def test_net_sees_images_as_it_was_trained_with(scale):
+    images = IMAGES * np.float64(scale)
+    images = images.astype({1: np.uint8, 257: np.uint16}.get(scale, np.float32))
+    dim = make().set_params(output_layer="hidden").fit(images)
+    np.testing.assert_allclose(
+        dim.transform(images), reference(NET, IMAGES), rtol=2e-3, atol=2e-4
+    )
+
+
+def test_other_values_are_taken_as_standardised():
+    images = (IMAGES - IMAGES.mean()) / IMAGES.std()
+    encoder = make().fit(images.astype(np.float32)).encoder_
+    seen = []
+    encoder.net.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    batch = torch.zeros(1, 3, 32, 32)
+    encoder(batch)
+    # The mean of all is the mean of ImageNet's, of all channels.
+    mean, std = torch.tensor(IMAGENET)
+    wanted = (mean.mean() - mean) / std
+    torch.testing.assert_close(seen[0].mean(dim=(0, 2, 3)), wanted, rtol=0, atol=1e-2)
+
+
+def test_grey_images_are_repeated():
+    grey = IMAGES[:, :1]
+    found = make().set_params(output_layer="hidden").fit_transform(grey)
+    wanted = reference(NET, grey.repeat(3, axis=1))
+    np.testing.assert_allclose(found, wanted, rtol=2e-3, atol=2e-4)
+
+
+@given(
+    height=st.integers(8, 70),
+    width=st.integers(8, 70),
+    size=st.sampled_from([None, 40]),
+)
+def test_images_of_any_size(height, width, size):
+    encoder = BackboneEncoder((3, height, width), 16, backbone=NET, size=size).eval()
+    features = encoder(torch.rand(2, 3, height, width))
+    assert features.global_.shape == (2, 16)
+    assert 1 < features.local[0, 0].numel() <= 36
+    shortest = size or 96
+    assert min(encoder.sides) == shortest
+    longest = shortest * max(height, width) / min(height, width)
+    assert max(encoder.sides) == round(longest)
+
+
+def test_a_module_of_the_user_is_left_alone():
+    net = make_net().train()
+    before = copy.deepcopy(net)
+    make(backbone=net, trained="all").fit(IMAGES)
+    assert same(net, before)
+    assert net.training
+    assert not net.stem._forward_hooks
+
+
+@pytest.mark.parametrize("backbone", [make_net, NET], ids=["factory", "module"])
+def test_a_module_or_a_factory(backbone):
+    features = make(backbone=backbone).fit_transform(IMAGES)
+    np.testing.assert_array_equal(features, make(backbone=NET).fit_transform(IMAGES))
+
+
+# What is learnt
+
+
+def shared(first, second):
+    """Share of the variance that two views have in common."""
+    differences = (first - second).square().sum() / 2
+    return 1 - differences / (first - first.mean(dim=0)).square().sum()
+
+
+def test_views_shrink_what_they_change():
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.randn(500, 3, generator=generator)
+    lost = torch.randn(3, 500, 3, generator=generator)
+    mixing = torch.randn(6, 6, generator=generator)
+    seen = [torch.cat([kept, each], dim=1) @ mixing for each in lost]
+    learnt = ShrunkMap([6], 8)
+    learnt.learn(seen[0], seen[1:])
+    first, second = learnt(seen[0]), learnt(seen[1])
+    assert shared(first, second) > 0.95
+    assert shared(*seen[:2]) < 0.8
+    # Unevened by what the samples are divided by.
+    spread = first.std(dim=0)
+    torch.testing.assert_close(spread, spread.mean().expand(8), rtol=0.1, atol=0)
+
+
+def test_without_views_distances_are_those_of_standardised_blocks():
+    features = torch.randn(30, 5) * torch.tensor([1.0, 2, 3, 4, 5]) + 7
+    learnt = ShrunkMap([2, 3], 16)
+    learnt.learn(features, [])
+    scaled = (features - features.mean(0)) / features.std(0, correction=0)
+    scaled = torch.cat([scaled[:, :2] / 2**0.5, scaled[:, 2:] / 3**0.5], 1) / 2**0.5
+    scaled = scaled / scaled.norm(dim=1, keepdim=True).sqrt()
+    found = torch.cdist(learnt(features), learnt(features))
+    torch.testing.assert_close(found, torch.cdist(scaled, scaled), rtol=1e-3, atol=1e-3)
+
+
+def test_images_that_are_all_the_same():
+    images = np.repeat(IMAGES[:1], 20, axis=0)
+    features = make().fit_transform(images)
+    assert np.isfinite(features).all()
+    assert np.ptp(features, axis=0).max() == 0
+
+
+def names_changed(encoder):
+    first, second = encoder.frozen or NET, encoder.net
+    pairs = zip(first.named_parameters(), second.named_parameters(), strict=True)
+    return {name for (name, a), (_, b) in pairs if not torch.equal(a, b)}
+
+
+def test_what_is_trained():
+    changed = {}
+    for trained in ("none", "norms", "last", "all"):
+        encoder = make(trained=trained).fit(IMAGES).encoder_
+        changed[trained] = names_changed(encoder)
+        assert encoder.frozen is None or same(encoder.frozen, NET)
+        buffers = dict(NET.named_buffers())
+        for name, buffer in encoder.net.named_buffers():
+            assert torch.equal(buffer, buffers[name]), name
+        rates = {name: encoder.rate_factor(f"net.{name}") for name in changed[trained]}
+        assert all(0 < rate < 1 for rate in rates.values())
+    names = {name for name, _ in NET.named_parameters()}
+    used = {name for name in names if not name.startswith("fc.")}
+    assert changed["none"] == set()
+    assert changed["norms"] == {name for name in names if ".norm." in name}
+    assert changed["last"] == {n for n in used if n.startswith(("stages.1", "head"))}
+    assert changed["all"] == used
+    assert rates["stem.weight"] < rates["stages.0.first.weight"] < rates["head.weight"]
+
+
+@pytest.mark.parametrize("trained", ["none", "norms"])
+def test_features_of_the_net_stay_in_what_transform_returns(trained):
+    images = RNG.integers(0, 256, (300, 3, 16, 16)).astype(np.uint8)
+    features = make(256, trained=trained).fit_transform(images)
+    # Those of a sample were divided by the root of their norm.
+    features *= np.linalg.norm(features, axis=1, keepdims=True)
+    design = np.c_[features, np.ones(len(features))]
+    wanted = reference(NET, images)
+    solution, _, rank, _ = np.linalg.lstsq(design, wanted, rcond=1e-5)
+    assert rank < 200
+    spread = wanted.std(axis=0)
+    varies = spread > 2e-3 * np.abs(wanted).max(axis=0)  # others are left out
+    assert varies.sum() > 20
+    errors = np.abs(design @ solution - wanted)[:, varies]
+    assert np.all(errors <= 0.02 * spread[varies])
+
+
+@pytest.mark.parametrize("trained", ["none", "last"])
+def test_training_goes_on_and_files_hold_all(trained, tmp_path):
+    path = tmp_path / "checkpoint"
+    params = {"checkpoint": path, "warm_start": True, "augment": "flip"}
+    dim = make(trained=trained, params=params).fit(IMAGES)
+    features = dim.transform(IMAGES)
+    loaded = pickle.loads(pickle.dumps(dim))
+    np.testing.assert_array_equal(loaded.transform(IMAGES), features)
+    again = make(trained=trained, params=params).fit(IMAGES)
+    np.testing.assert_array_equal(again.transform(IMAGES), features)
+    assert len(loaded.fit(IMAGES).history_) == 4
+    assert np.isfinite(loaded.transform(IMAGES)).all()
+
+
+def test_eight_threads_get_the_features_of_one():
+    dim = make(trained="norms").fit(IMAGES)
+    alone = [dim.transform(IMAGES[i : i + 5]) for i in range(0, 40, 5)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(dim.transform, np.split(IMAGES, 8)))
+    for one, other in zip(alone, found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_one_view():
+    dim = make(params={"augment": None}).fit(IMAGES)
+    assert np.isfinite(dim.transform(IMAGES)).all()
+
+
+@pytest.mark.parametrize("trained", ["none", "norms"])
+@pytest.mark.parametrize("fine_tune", ["auto", "all", "head"])
+def test_classifier(trained, fine_tune):
+    y = np.arange(40) % 2
+    images = IMAGES // 2 + 100 * y[:, None, None, None].astype(np.uint8)
+    encoder = make(trained=trained)
+    model = DeepInfomaxClassifier(
+        encoder, fine_tune=fine_tune, n_steps=4, random_state=0
+    )
+    if trained == "none" and fine_tune == "all":
+        with pytest.warns(UserWarning, match="cannot train this encoder"):
+            model.fit(images, y)
+    else:
+        model.fit(images, y)
+    assert model.score(images, y) > 0.9
+
+
+# Weights
+
+
+@pytest.fixture
+def other():
+    """Return a net of other weights than `NET`."""
+    return make_net(seed=1)
+
+
+def renamed(state):
+    return {f"layer{i}": tensor for i, tensor in enumerate(state.values())}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        dict,
+        renamed,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": {f"module.{k}": v for k, v in state.items()}},
+        lambda state: state | {"extra.weight": torch.zeros(3)},
+        lambda state: renamed(state) | {"extra.weight": torch.zeros(3)},
+    ],
+    ids=["same", "renamed", "wrapped", "parallel", "longer", "renamed and longer"],
+)
+def test_weights_are_read(wrap, other, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(wrap(other.state_dict()), path)
+    net = make_net()
+    load_weights(net, path)
+    assert same(net, other)
+
+
+def test_weights_of_safetensors(other, tmp_path):
+    files = pytest.importorskip("safetensors.torch")
+    path = tmp_path / "weights.safetensors"
+    files.save_file(other.state_dict(), path)
+    net = make_net()
+    load_weights(net, path)
+    assert same(net, other)
+
+
+def test_a_model_is_loaded_without_its_file_of_weights(other, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(other.state_dict(), path)
+    dim = make(weights=path).fit(IMAGES)
+    wanted = make(backbone=other).fit_transform(IMAGES)
+    np.testing.assert_array_equal(dim.transform(IMAGES), wanted)
+    path.unlink()
+    loaded = pickle.loads(pickle.dumps(dim))
+    np.testing.assert_array_equal(loaded.transform(IMAGES), wanted)
+
+
+# What cannot be used
+
+
+class Opaque(nn.Module):
+    def forward(self, batch):
+        return batch.mean(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"trained": "some"}, ValueError, "choose one of 'none', 'norms'"),
+        ({"backbone": 3}, TypeError, "is int; give a name"),
+        ({"backbone": lambda: 3}, TypeError, "returned int"),
+        ({"backbone": Opaque()}, ValueError, r"has no torch.nn.Conv2d"),
+        ({"backbone": "resnet18"}, ValueError, "would be a random net"),
+        (
+            {"backbone": make_net(n_channels=4)},
+            ValueError,
+            "takes images of 4 channels",
+        ),
+        ({"size": 3}, ValueError, "makes no map"),
+        ({"weights": "nowhere.pth"}, FileNotFoundError, "'nowhere.pth' is no file"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(settings, error, message):
+    with pytest.raises(error, match=message):
+        make(**settings).fit(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"text", "holds no weights of torch"),
+        ({"epoch": 3}, "holds no weights of torch"),
+        ({"stem.weight": torch.zeros(3)}, "stem.weight"),
+        (NET.stages.state_dict(), "give the file of this very net"),
+        (dict(list(renamed(NET.state_dict()).items())[:4]), "holds 4 tensors"),
+        (
+            NET.state_dict() | {"stem.bias": torch.zeros(9)},
+            r"stem.bias has shape \(9,\)",
+        ),
+    ],
+)
+def test_files_of_other_weights_are_refused(content, message, tmp_path):
+    path = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=message):
+        make(weights=path).fit(IMAGES)
+
+
+def test_tables_are_refused():
+    with pytest.raises(ValueError, match="it takes images"):
+        make().fit(RNG.normal(size=(40, 12)))
