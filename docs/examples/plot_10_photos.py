@@ -1,6 +1,6 @@
 """
-Photos in files
-===============
+A folder of photos
+==================
 
 A folder of photos of many sizes, some of them broken, none of them labelled. Which are
 worth a label, and how well does a model then tell the others apart?
@@ -78,7 +78,7 @@ for row, why in broken.items():
     print(row, why.removeprefix(f"{folder}/"))
 paths = np.delete(paths, list(broken))
 images = loader.transform(paths)
-images
+print(images)
 
 # %%
 # Features are learnt from all of them, without labels.
@@ -148,7 +148,7 @@ model = make_pipeline(
     DeepInfomaxTransformer(augment="natural", max_iter=1, random_state=0),
     LogisticRegression(max_iter=1000),
 )
-search = GridSearchCV(model, {"imageloader__size": [20, 32]}, cv=2)
+search = GridSearchCV(model, {"imageloader__size": [16, 32]}, cv=2)
 search.fit(paths, y)
 for size, found in zip(
     search.cv_results_["param_imageloader__size"],
