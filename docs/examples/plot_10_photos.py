@@ -87,9 +87,9 @@ dim = DeepInfomaxTransformer(augment="natural", max_iter=6, random_state=0)
 Z = dim.fit_transform(images)
 
 # %%
-# What to label first: typical pieces, unlike one another.
+# What to label first: typical pieces, unlike one another, and the most useful first.
 
-rows = suggest_labels(Z, 24)
+rows = suggest_labels(Z, 24, random_state=0)
 SelectionDisplay.from_rows(images, rows)
 
 # %%
@@ -110,7 +110,7 @@ def score(rows):
 
 
 numbers = np.array([6, 12, 24, 48])
-suggested = [score(suggest_labels(Z, n)) for n in numbers]
+suggested = [score(suggest_labels(Z, n, random_state=0)) for n in numbers]
 draws = [np.random.default_rng(seed).permutation(len(y)) for seed in range(10)]
 random = np.array([[score(draw[:n]) for n in numbers] for draw in draws])
 for n, ours, others in zip(numbers, suggested, random.T, strict=True):
