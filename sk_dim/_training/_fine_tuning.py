@@ -135,19 +135,7 @@ class FineTuner:
             size = min(size, len(labelled))
         self.n_labelled = size  # of a step, which come first in it
         self.batches = endless_batches(torch.from_numpy(labelled), size, shuffler)
-        self.steps = self._read_steps()
-
-    def _read_steps(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield rows of a step and their samples; those of the next are read ahead."""
-        for rows, following in itertools.pairwise(self._draw_steps()):
-            samples = self.rows.take(rows)
-            begin_to_read(self.rows, following)
-            yield rows, samples
-
-    def _draw_steps(self) -> Iterator[Tensor]:
-        for labelled in self.batches:
-            others = () if self.others is None else (next(self.others),)
-            yield torch.cat([labelled, *others]).to(self.rows.device)
+        self.steps = _read_steps(self.rows, self.batches, self.others)
 
     def _build_optimizer(self) -> torch.optim.AdamW:
         """AdamW with a factor of the learning rate for each layer."""
@@ -369,6 +357,25 @@ class FineTuner:
             found = self.head(self._encode(rows)).argmax(dim=1)
         is_right = found == self.class_ids[rows.to(self.device)]
         return float(is_right.float().mean())
+
+
+def _read_steps(
+    source: Source, batches: Iterator[Tensor], others: Iterator[Tensor] | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the rows of each step and their samples; those of the next are read ahead.
+
+    No method, for a generator that holds the tuner which holds it would stay in memory.
+    """
+    joined = batches if others is None else map(_join, batches, others)
+    rows_of_steps = (rows.to(source.device) for rows in joined)
+    for rows, following in itertools.pairwise(rows_of_steps):
+        samples = source.take(rows)
+        begin_to_read(source, following)
+        yield rows, samples
+
+
+def _join(*parts: Tensor) -> Tensor:
+    return torch.cat(parts)
 
 
 def _from_row(features: Features, first: int) -> Features:
