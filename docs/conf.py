@@ -73,7 +73,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "remove_config_comments": True,
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "example_order.ByNumber",
     "copyfile_regex": r".*\.rst",
 }
 suppress_warnings = ["config.cache"]

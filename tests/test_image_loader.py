@@ -1,7 +1,9 @@
 """Pipelines from paths to classes: cross-validation, searches, files, frames."""
 
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -144,6 +146,49 @@ def test_loaders_are_copied_and_stored_and_learn_nothing(photos, tmp_path):
     assert repr(again) == repr(loader)
     np.testing.assert_array_equal(np.asarray(part), np.asarray(X[3:5]))
     assert isinstance(loader.fit_transform(paths), ImageArray)
+
+
+def test_relative_paths_begin_where_the_program_is(photos, tmp_path, monkeypatch):
+    paths, _ = photos
+    folder = Path(paths[0]).parents[1]
+    monkeypatch.chdir(folder)
+    names = [Path(path).relative_to(folder) for path in paths]
+    relative = ImageLoader(16).transform(names)
+    absolute = ImageLoader(16).transform(paths)
+    np.testing.assert_array_equal(np.asarray(relative), np.asarray(absolute))
+    monkeypatch.chdir(tmp_path)
+    for X in (absolute, pickle.loads(pickle.dumps(absolute))):
+        assert X[7].shape == (16, 16, 3)
+    for X in (relative, pickle.loads(pickle.dumps(relative))):
+        with pytest.raises(ValueError, match=f"14.jpg: .* file in {tmp_path}; leave"):
+            X[7]
+
+
+@pytest.mark.slow
+def test_all_that_judges_reads_files_as_it_does_arrays(photos):
+    paths, y = photos
+    X = ImageLoader(16).transform(paths)
+    array = np.asarray(X)
+    dim = DeepInfomaxTransformer(**FAST).fit(X)
+    probes, expected = (linear_probe(dim, each, y, cv=2) for each in (X, array))
+    assert probes.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(probes[name], expected[name])
+    models = {"dim": make_pipeline(dim, LogisticRegression())}
+    found, expected = (
+        label_efficiency(models, each, y, [6], X_test=each, y_test=y, n_draws=2)
+        for each in (X, array)
+    )
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    given = np.where(np.arange(80) % 7 == 0, y, -1)
+    model = DeepInfomaxClassifier(dim, n_steps=4, random_state=0)
+    expected = clone(model).set_params(encoder=dim).fit(array, given)
+    expected = expected.predict_proba(array)
+    np.testing.assert_array_equal(model.fit(X, given).predict_proba(X), expected)
+    on_paths = make_pipeline(ImageLoader(16), model).fit(paths, given)
+    np.testing.assert_array_equal(on_paths.predict_proba(paths), expected)
+    with pytest.raises(ValueError, match="is a file; pass the path of a folder, or"):
+        on_paths.predict(paths[0])
 
 
 def test_frames_have_the_names_of_the_features(photos):

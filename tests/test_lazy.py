@@ -16,6 +16,9 @@ from torch.utils.data import (
 )
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim._inputs._formats import InputFormat
+from sk_dim._inputs._rows import Rows
+from sk_dim._inputs._scaling import Scaling
 from sk_dim._inputs._shards import ShardedRows
 from sk_dim._inputs._streams import cut, shuffle
 from sk_dim.arrays import DatasetArray, LazyArray, chunk_rows, is_lazy, read
@@ -40,6 +43,23 @@ class Recorded:
             assert (np.diff(rows) > 0).all(), "rows rise, without repeats"
         self.seen.append(np.arange(len(self.X))[rows])
         return self.X[rows]
+
+
+class Announced(Recorded):
+    """An array that is told which rows come next, and remembers whether they came."""
+
+    def __init__(self, X, chunks=None):
+        super().__init__(X, chunks)
+        self.told, self.came = None, []
+
+    def read_ahead(self, rows):
+        self.told = np.unique(np.arange(len(self.X))[rows])
+
+    def __getitem__(self, rows):
+        found = super().__getitem__(rows)
+        self.came.append(np.array_equal(self.seen[-1], self.told))
+        self.told = None
+        return found
 
 
 def memmap(X, folder):
@@ -162,6 +182,54 @@ def test_only_batches_are_read_in_training():
     batches = X.seen[-4:]
     assert [len(rows) for rows in batches[:3]] != [120] * 3
     assert max(map(len, batches)) <= 48
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_scaling_reads_ahead(share, monkeypatch):
+    monkeypatch.setattr("sk_dim._inputs._rows.BLOCK_VALUES", 40 * 5)
+    monkeypatch.setattr("sk_dim._inputs._rows.MOST_VALUES", int(share * TABLE.size))
+    monkeypatch.setattr("sk_dim._inputs._rows.N_SLICES", 10)
+    X = Announced(TABLE)
+    scaling = Scaling.learn(Rows(X, InputFormat("table", (5,))), torch.device("cpu"))
+    n_blocks = 8 if share == 1 else 10
+    assert X.came[:n_blocks] == [False] + [True] * (n_blocks - 1)
+    read = np.concatenate(X.seen[:n_blocks])
+    assert len(np.unique(read)) == len(read) == share * 300
+    np.testing.assert_allclose(scaling.mean, TABLE[read].mean(axis=0), atol=1e-6)
+
+
+def test_shuffled_chunks_are_read_ahead(monkeypatch):
+    monkeypatch.setattr("sk_dim._inputs._rows.BLOCK_VALUES", 30 * 3 * 8 * 8)
+    X = Announced(IMAGES, chunks=7)
+    rows = Rows(X, InputFormat("image", (3, 8, 8), 0))
+    blocks = rows.shuffled_blocks(torch.Generator().manual_seed(0))
+    for numbers, samples in blocks:
+        np.testing.assert_array_equal(samples, IMAGES[numbers])
+    assert X.came == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("unlabelled", [True, False])
+def test_fine_tuning_reads_ahead_and_changes_no_bit_by_it(unlabelled):
+    n_steps = 8
+    y = (TABLE[:, 0] > 0).astype(int)
+    if unlabelled:
+        y[20:] = -1
+    options = {"n_steps": n_steps, "fine_tune": "all", "random_state": 0}
+    dim = DeepInfomaxTransformer(**FAST).fit(TABLE)
+    X = Announced(TABLE)
+    model = DeepInfomaxClassifier(dim, **options).fit(X, y)
+    # Behind the steps, one row is looked at, and all standardise the features.
+    sizes = [len(rows) for rows in X.seen[-2 - n_steps :]]
+    assert max(sizes[:-2]) <= 160
+    assert sizes[-2:] == [1, 300]
+    assert X.came[-2 - n_steps : -2] == [False] + [True] * (n_steps - 1)
+    expected = DeepInfomaxClassifier(dim, **options).fit(TABLE, y)
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    checked = options | {"early_stopping": True}
+    found, expected = (
+        DeepInfomaxClassifier(dim, **checked).fit(each, y).coef_ for each in (X, TABLE)
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("chunks", [None, 7], ids=["rows", "chunks"])

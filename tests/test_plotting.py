@@ -437,3 +437,10 @@ def test_selected_rows_are_all_that_is_read():
 def test_rows_that_cannot_be_drawn_are_refused(rows, values, message):
     with pytest.raises(ValueError, match=message):
         SelectionDisplay.from_rows(SAMPLES["grey"], rows, values)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series])
+def test_paths_in_place_of_images_are_sent_to_the_loader(kind):
+    paths = kind([f"{i}.jpg" for i in range(9)])
+    with pytest.raises(ValueError, match=r"such as '5\.jpg', .* sk_dim\.ImageLoader"):
+        SelectionDisplay.from_rows(paths, [5, 2])

@@ -118,7 +118,9 @@ def decode(item: Any, plan: Plan) -> np.ndarray:
 def why(error: Exception) -> str:
     """Say in a few words why an image cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        path = error.filename
+        is_relative = path is not None and not Path(os.fsdecode(path)).is_absolute()
+        return "there is no such file" + (f" in {Path.cwd()}" if is_relative else "")
     if isinstance(error, IsADirectoryError):
         return "it is a folder"
     if isinstance(error, PermissionError):

@@ -4,8 +4,9 @@ X stays as it is, whatever its dtype and layout: there is no copy of the whole.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import chain, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -174,7 +175,16 @@ class Rows:
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield all samples in their order, a few million values at a time."""
-        return map(self.take, self.parts())
+        return self._take_each(self.parts())
+
+    def _take_each(self, parts: Iterable[slice]) -> Iterator[Tensor]:
+        """Yield the samples of each part, of which the next is read ahead."""
+        for part, following in pairwise(chain(parts, [None])):
+            assert part is not None
+            batch = self.take(part)
+            if following is not None:
+                self.read_ahead(following)
+            yield batch
 
     def typical_blocks(self) -> Iterator[Tensor]:
         """Yield all samples, or of a large lazy array slices that are evenly spread."""
@@ -185,8 +195,8 @@ class Rows:
             return
         step = max(-(-n // N_SLICES), self.chunk_rows or 1)
         n_rows = max(1, round(step * share))
-        for start in range(0, n, step):
-            yield self.take(slice(start, min(start + n_rows, n)))
+        starts = range(0, n, step)
+        yield from self._take_each(slice(i, min(i + n_rows, n)) for i in starts)
 
     @property
     def is_streamed(self) -> bool:
@@ -198,9 +208,11 @@ class Rows:
         self, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all samples with the numbers of their rows, whole chunks at random."""
-        parts = list(self.parts())
-        for i in torch.randperm(len(parts), generator=generator).tolist():
-            yield torch.arange(parts[i].start, parts[i].stop), self.take(parts[i])
+        every = list(self.parts())
+        order = torch.randperm(len(every), generator=generator).tolist()
+        parts = [every[i] for i in order]
+        for part, batch in zip(parts, self._take_each(parts), strict=True):
+            yield torch.arange(part.start, part.stop), batch
 
     def _read(self, rows: Tensor | slice) -> Tensor:
         if self.is_lazy:

@@ -3,7 +3,7 @@
 import copy
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from sk_dim._inputs._batches import (
     RowSubset,
     SliceLoader,
     Source,
+    begin_to_read,
     endless_batches,
     rows_that_fit,
 )
@@ -132,7 +133,9 @@ class FineTuner:
             self.others = endless_batches(torch.from_numpy(others), n_others, shuffler)
         elif recipe.infomax_weight:
             size = min(size, len(labelled))
+        self.n_labelled = size  # of a step, which come first in it
         self.batches = endless_batches(torch.from_numpy(labelled), size, shuffler)
+        self.steps = _read_steps(self.rows, self.batches, self.others)
 
     def _build_optimizer(self) -> torch.optim.AdamW:
         """AdamW with a factor of the learning rate for each layer."""
@@ -255,14 +258,11 @@ class FineTuner:
         net, recipe = self.net, self.recipe
         for module in (*self._trained(), net.criterion_):
             module.train()
-        rows = next(self.batches)
-        n_labelled = len(rows)
-        if self.others is not None:
-            rows = torch.cat([rows, next(self.others)])
+        n_labelled = self.n_labelled
         self.optimizer.zero_grad(set_to_none=True)
         with reduced_precision(self.device, net.precision):
-            rows = rows.to(self.rows.device)
-            views = self._encode_views(rows, n_labelled)
+            rows, samples = next(self.steps)
+            views = self._encode_views(samples, n_labelled)
             infomax = self._infomax(views, rows, n_labelled)
         rows = rows.to(self.device)
         scores = torch.stack([self.head(view.global_) for view in views])
@@ -283,9 +283,9 @@ class FineTuner:
         self.optimizer.step()
         return torch.stack([loss, supervised, unlabelled, infomax, confidence]).detach()
 
-    def _encode_views(self, rows: Tensor, n_labelled: int) -> list[Features]:
+    def _encode_views(self, samples: Tensor, n_labelled: int) -> list[Features]:
         """Features of the views, a box erased in the second of unlabelled rows."""
-        drawn = self.net.draw_views(self.rows.take(rows), self.generator)
+        drawn = self.net.draw_views(samples, self.generator)
         if self.targets is not None and len(drawn) == 2:
             drawn[1] = erase_box(drawn[1], n_labelled, self.generator)
         # The head is to see things as large as in the samples that it will predict.
@@ -362,6 +362,25 @@ class FineTuner:
             found = self.head(self._encode(rows)).argmax(dim=1)
         is_right = found == self.class_ids[rows.to(self.device)]
         return float(is_right.float().mean())
+
+
+def _read_steps(
+    source: Source, batches: Iterator[Tensor], others: Iterator[Tensor] | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the rows of each step and their samples; those of the next are read ahead.
+
+    No method, for a generator that holds the tuner which holds it would stay in memory.
+    """
+    joined = batches if others is None else map(_join, batches, others)
+    rows_of_steps = (rows.to(source.device) for rows in joined)
+    for rows, following in itertools.pairwise(rows_of_steps):
+        samples = source.take(rows)
+        begin_to_read(source, following)
+        yield rows, samples
+
+
+def _join(*parts: Tensor) -> Tensor:
+    return torch.cat(parts)
 
 
 def _from_row(features: Features, first: int) -> Features:

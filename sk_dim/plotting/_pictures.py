@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from sk_dim._inputs._arrays import as_array
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._inputs._rows import Rows
 from sk_dim._training._preparing import rows_like
@@ -73,7 +74,7 @@ def as_samples(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
     if hasattr(estimator, "model_"):
         rows = rows_like(estimator, X, estimator.model_.fmt)
     else:
-        X = np.asarray(X)
+        X = np.asarray(as_array(X))
         rows = Rows(X, _guess_format(X.shape))
     kind = rows.fmt.kind
     samples = rows.take(slice(None)).numpy()
