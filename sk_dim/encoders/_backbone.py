@@ -38,6 +38,7 @@ PIXELS_AT_ONCE = 2**20  # of images that are encoded without gradients
 GRID = 3  # windows on a side of the middle map, whose means are features
 LOCAL_SIDE = 6  # locations on a side of the local features, at most
 MAX_VIEWED = 2**25  # values of views that are kept
+EPOCHS, EPOCHS_OF_NET = 0.5, 0.15  # factors of their number, as an epoch takes minutes
 N_VIEWS = 2  # of each of these samples
 RANGES = (1.0, 255.0, 65535.0)  # largest values of images, whose smallest is 0
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -133,7 +134,6 @@ class BackboneEncoder(Encoder):
     """
 
     kinds = ("image",)
-    epochs = 0.5
     n_first = 2000
     gain: Tensor
     offset: Tensor
@@ -159,6 +159,7 @@ class BackboneEncoder(Encoder):
         self.weights = weights
         self.trained = trained
         self.has_fixed_part = trained == "none"
+        self.epochs = EPOCHS if self.has_fixed_part else EPOCHS_OF_NET
         self.net = build_net(backbone).eval()
         told = pretraining_of(self.net)
         self.told = torch.tensor([mean or told.mean, std or told.std])
