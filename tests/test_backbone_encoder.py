@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -120,6 +121,12 @@ def test_net_sees_images_as_it_was_trained_with(scale):
     np.testing.assert_allclose(
         dim.transform(images), reference(NET, IMAGES), rtol=2e-3, atol=2e-4
     )
+
+
+def test_a_net_of_other_channels():
+    images = RNG.integers(0, 256, (20, 4, 32, 32)).astype(np.uint8)
+    dim = make(backbone=make_net(n_channels=4)).fit(images)
+    assert np.isfinite(dim.transform(images)).all()
 
 
 def test_other_values_are_taken_as_standardised():
@@ -301,6 +308,15 @@ def test_training_goes_on_and_files_hold_all(trained, tmp_path):
     assert np.isfinite(loaded.transform(IMAGES)).all()
 
 
+def test_a_small_part_of_a_stream_makes_no_map():
+    dim = make(trained="norms").partial_fit(IMAGES)
+    before = dim.encoder_.map.basis.clone()
+    dim.partial_fit(IMAGES[:10])
+    assert torch.equal(dim.encoder_.map.basis, before)
+    dim.partial_fit(IMAGES[::-1])
+    assert not torch.equal(dim.encoder_.map.basis, before)
+
+
 @pytest.mark.slow
 def test_eight_threads_get_the_features_of_one():
     dim = make(trained="norms").fit(IMAGES)
@@ -309,6 +325,19 @@ def test_eight_threads_get_the_features_of_one():
         found = list(pool.map(dim.transform, np.split(IMAGES, 8)))
     for one, other in zip(alone, found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("trained", ["none", "all"])
+def test_on_a_gpu(trained):
+    settings = {"device": "cuda", "precision": "float32"}
+    dim = make(trained=trained, params=settings).fit(IMAGES)
+    assert np.isfinite(dim.transform(IMAGES)).all()
+    if trained == "none":
+        wanted = make(trained=trained).fit_transform(IMAGES)
+        distances = [cdist(Z, Z) for Z in (dim.transform(IMAGES), wanted)]
+        np.testing.assert_allclose(*distances, rtol=0.05, atol=0.02)
 
 
 def test_one_view():
@@ -409,6 +438,10 @@ class Opaque(nn.Module):
             "takes images of 4 channels",
         ),
         ({"size": 3}, ValueError, "makes no map"),
+        ({"size": -3}, ValueError, "size=-3; give the shorter side"),
+        ({"size": 96.5}, ValueError, "size=96.5; give the shorter side"),
+        ({"mean": [0.5]}, ValueError, "mean has 1 values, but the backbone takes 3"),
+        ({"std": np.ones(4)}, ValueError, "std has 4 values"),
         ({"weights": "nowhere.pth"}, FileNotFoundError, "'nowhere.pth' is no file"),
     ],
 )

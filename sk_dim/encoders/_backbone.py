@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
@@ -139,6 +140,7 @@ class BackboneEncoder(Encoder):
     offset: Tensor
     own_mean: Tensor
     own_std: Tensor
+    n_learnt: Tensor
 
     def __init__(
         self,
@@ -155,16 +157,21 @@ class BackboneEncoder(Encoder):
     ) -> None:
         super().__init__()
         check_shape(self, input_shape)
-        self._check(backbone, weights, trained)
+        self._check(backbone, weights, trained, size)
         self.weights = weights
         self.trained = trained
         self.has_fixed_part = trained == "none"
         self.epochs = EPOCHS if self.has_fixed_part else EPOCHS_OF_NET
         self.net = build_net(backbone).eval()
-        told = pretraining_of(self.net)
-        self.told = torch.tensor([mean or told.mean, std or told.std])
         n_channels, *sides = input_shape
         n_taken = self._count_channels(n_channels)
+        told = pretraining_of(self.net)
+        self.told = torch.tensor(
+            [
+                _per_channel("mean", mean, told.mean, n_taken),
+                _per_channel("std", std, told.std, n_taken),
+            ]
+        )
         shortest = size or min(told.side, max(LEAST_SIDE, min(sides)))
         self.sides = [round(side * shortest / min(sides)) for side in sides]
         trace = Trace(self.net, (n_taken, *self.sides))
@@ -178,6 +185,7 @@ class BackboneEncoder(Encoder):
             self.register_buffer(name, torch.zeros(n, 1, 1))
         for name, n in (("own_std", n_channels), ("gain", n_taken)):
             self.register_buffer(name, torch.ones(n, 1, 1))
+        self.register_buffer("n_learnt", torch.zeros((), dtype=torch.int64))
         sizes = [n_middle * math.prod(self.grid), self.last.shape[0]]
         self.frozen: nn.Module | None = None
         if not self.has_fixed_part:
@@ -195,7 +203,7 @@ class BackboneEncoder(Encoder):
         self.is_first_training = False
 
     @staticmethod
-    def _check(backbone: Backbone, weights: Any, trained: str) -> None:
+    def _check(backbone: Backbone, weights: Any, trained: str, size: Any) -> None:
         """Raise a ValueError for parameters that are wrong, whatever the net is."""
         if trained not in RATES:
             raise ValueError(
@@ -206,6 +214,10 @@ class BackboneEncoder(Encoder):
                 f"backbone={backbone!r} without weights would be a random net; give "
                 "weights=, the path of their file, or a function that returns a net "
                 "with weights."
+            )
+        if size is not None and not (isinstance(size, int) and size > 0):
+            raise ValueError(
+                f"size={size!r}; give the shorter side of images in pixels, or None."
             )
 
     def _count_channels(self, n_channels: int) -> int:
@@ -316,6 +328,7 @@ class BackboneEncoder(Encoder):
         if self.weights is not None:
             load_weights(self.net, self.weights)
         self._learn_range(batch)
+        self.n_learnt.fill_(len(batch))
         if self.frozen is None:
             order, viewed = self._learn_map(self.map, batch, seed, augment)
             return self._fix(order, viewed)
@@ -340,7 +353,8 @@ class BackboneEncoder(Encoder):
             Makes views; with None the map is that of principal components.
         """
         self.is_first_training = False
-        if self.frozen is not None:
+        # A smaller part of a stream would make a worse map.
+        if self.frozen is not None and len(batch) >= self.n_learnt:
             self._learn_map(self.map, batch, seed, augment)
 
     @torch.no_grad()
@@ -464,6 +478,29 @@ class BackboneEncoder(Encoder):
         told_mean, told_std = self.told.to(batch.device)[:, :, None, None]
         self.gain.copy_(std / told_std)
         self.offset.copy_((mean - told_mean) / told_std)
+
+
+def _per_channel(
+    name: str, given: Any, told: Sequence[float], n_channels: int
+) -> list[float]:
+    """Return a value for each channel: those given, or told of as many, or their mean.
+
+    A net for other channels than colours is told about colours.
+    """
+    if given is None:
+        values = [float(value) for value in told]
+        return (
+            values
+            if len(values) == n_channels
+            else [float(np.mean(values))] * n_channels
+        )
+    values = [float(value) for value in np.ravel(given)]
+    if len(values) != n_channels:
+        raise ValueError(
+            f"{name} has {len(values)} values, but the backbone takes {n_channels} "
+            "channels; give one for each."
+        )
+    return values
 
 
 def _shuffle(batch: Tensor, seed: int) -> tuple[Tensor, torch.Generator]:
