@@ -55,6 +55,7 @@ def test_an_error_is_the_one_that_was_raised(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_the_number_of_threads():
     generator = torch.Generator().manual_seed(0)
     series = torch.randn(70, 2, 300, generator=generator)

@@ -225,6 +225,7 @@ def test_fit_refuses_where_nothing_is_left(photos):
         DIM.fit(X)
 
 
+@pytest.mark.slow
 def test_the_classifier_leaves_them_out(photos):
     paths, y = photos
     given = np.where(np.arange(60) < 30, y, -1)

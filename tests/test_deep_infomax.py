@@ -463,6 +463,7 @@ def test_a_second_fit_forgets_the_first(digits):
 # More training
 
 
+@pytest.mark.slow
 def test_warm_start_goes_on(digits):
     X = digits[0]
     estimator = quick(warm_start=True, max_iter=6).fit(X)

@@ -62,6 +62,7 @@ def test_a_fit_encodes_each_view_once(augment, n_passes, max_iter, series, monke
     assert len(tried) <= 4
 
 
+@pytest.mark.slow
 def test_training_teaches_the_critics_and_leaves_the_features(series):
     model = DeepInfomaxTransformer(32, input_type="series", max_iter=1, random_state=0)
     before = model.fit(series).transform(series)

@@ -208,6 +208,7 @@ def test_shuffled_chunks_are_read_ahead(monkeypatch):
     assert X.came == [False, True, True, True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unlabelled", [True, False])
 def test_fine_tuning_reads_ahead_and_changes_no_bit_by_it(unlabelled):
     n_steps = 8

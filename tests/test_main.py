@@ -27,6 +27,7 @@ def test_main_job_prints_the_table_and_saves_the_curves(capsys, tmp_path, monkey
     assert (tmp_path / main_job.PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_examples_of_the_readme_run(capsys):
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

@@ -86,6 +86,7 @@ def test_normal_variables(n_dims, information):
     assert found.bound_kind_ == "lower"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", FIRST_BOUND)
 def test_every_bound_comes_near(bound):
     X, Y, information = make_normal_pairs(

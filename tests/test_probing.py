@@ -15,6 +15,7 @@ def fit(probing, X, max_iter=4):
     return dim.set_callbacks(probing).fit(X)
 
 
+@pytest.mark.slow
 def test_the_last_probe_is_that_of_the_fitted_transformer(digits):
     X, y = digits
     probing = ProbingCallback(X, y, every=2)

@@ -90,6 +90,7 @@ def test_few_and_constant_series_give_numbers(n):
         assert sizes.divide(samples).abs().max() <= 11
 
 
+@pytest.mark.slow
 def test_shapes_are_found_whatever_the_size():
     rng = np.random.default_rng(0)
     y = np.arange(120) % 3
