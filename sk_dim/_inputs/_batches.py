@@ -6,12 +6,14 @@ This module imports nothing of its own package.
 import itertools
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor
+
+Part = TypeVar("Part", Tensor, slice, Tensor | slice)  # numbers of rows
 
 
 class Source(Protocol):
@@ -66,11 +68,25 @@ class RowSubset:
         begin_to_read(self.source, self.indices[rows])
 
 
-def begin_to_read(source: Source, rows: Tensor | slice) -> None:
+def begin_to_read(source: Any, rows: Tensor | slice) -> None:
     """Tell a source which rows will be taken next, if it can read them meanwhile."""
     read_ahead = getattr(source, "read_ahead", None)
     if read_ahead is not None:
         read_ahead(rows)
+
+
+def take_each(source: Any, parts: Iterable[Part]) -> Iterator[tuple[Part, Tensor]]:
+    """Yield parts and their samples, while those of the next part are read.
+
+    A part is asked for before the one before it is worked on, so asking must change
+    nothing.
+    """
+    for part, following in pairwise(itertools.chain(parts, [None])):
+        assert part is not None
+        samples = source.take(part)
+        if following is not None:
+            begin_to_read(source, following)
+        yield part, samples
 
 
 def subset(source: Source, rows: Tensor) -> Source:
@@ -184,11 +200,7 @@ class SliceLoader:
             return
         groups = self.source.groups
         parts = itertools.islice(self._parts(), first, None)
-        for part, following in pairwise(itertools.chain(parts, [None])):
-            assert part is not None
-            batch = self.source.take(part)
-            if following is not None:
-                begin_to_read(self.source, following)
+        for part, batch in take_each(self.source, parts):
             yield batch, None if groups is None else groups[part]
 
     def _edges(self) -> np.ndarray:

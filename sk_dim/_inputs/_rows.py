@@ -4,9 +4,8 @@ X stays as it is, whatever its dtype and layout: there is no copy of the whole.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import chain, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sk_dim._inputs._arrays import BLOCK_VALUES, as_array, check_finite, check_numbers
+from sk_dim._inputs._batches import take_each
 from sk_dim._inputs._formats import (
     InputFormat,
     read_format,
@@ -175,16 +175,7 @@ class Rows:
 
     def blocks(self) -> Iterator[Tensor]:
         """Yield all samples in their order, a few million values at a time."""
-        return self._take_each(self.parts())
-
-    def _take_each(self, parts: Iterable[slice]) -> Iterator[Tensor]:
-        """Yield the samples of each part, of which the next is read ahead."""
-        for part, following in pairwise(chain(parts, [None])):
-            assert part is not None
-            batch = self.take(part)
-            if following is not None:
-                self.read_ahead(following)
-            yield batch
+        return (samples for _, samples in take_each(self, self.parts()))
 
     def typical_blocks(self) -> Iterator[Tensor]:
         """Yield all samples, or of a large lazy array slices that are evenly spread."""
@@ -196,7 +187,8 @@ class Rows:
         step = max(-(-n // N_SLICES), self.chunk_rows or 1)
         n_rows = max(1, round(step * share))
         starts = range(0, n, step)
-        yield from self._take_each(slice(i, min(i + n_rows, n)) for i in starts)
+        parts = (slice(i, min(i + n_rows, n)) for i in starts)
+        yield from (samples for _, samples in take_each(self, parts))
 
     @property
     def is_streamed(self) -> bool:
@@ -210,9 +202,8 @@ class Rows:
         """Yield all samples with the numbers of their rows, whole chunks at random."""
         every = list(self.parts())
         order = torch.randperm(len(every), generator=generator).tolist()
-        parts = [every[i] for i in order]
-        for part, batch in zip(parts, self._take_each(parts), strict=True):
-            yield torch.arange(part.start, part.stop), batch
+        for part, samples in take_each(self, [every[i] for i in order]):
+            yield torch.arange(part.start, part.stop), samples
 
     def _read(self, rows: Tensor | slice) -> Tensor:
         if self.is_lazy:

@@ -16,9 +16,9 @@ from sk_dim._inputs._batches import (
     RowSubset,
     SliceLoader,
     Source,
-    begin_to_read,
     endless_batches,
     rows_that_fit,
+    take_each,
 )
 from sk_dim._training._head import Head, guess_frequencies
 from sk_dim._training._interrupts import is_second_interrupt
@@ -367,16 +367,12 @@ class FineTuner:
 def _read_steps(
     source: Source, batches: Iterator[Tensor], others: Iterator[Tensor] | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the rows of each step and their samples; those of the next are read ahead.
+    """Yield the rows of each step and their samples, while those of the next are read.
 
     No method, for a generator that holds the tuner which holds it would stay in memory.
     """
     joined = batches if others is None else map(_join, batches, others)
-    rows_of_steps = (rows.to(source.device) for rows in joined)
-    for rows, following in itertools.pairwise(rows_of_steps):
-        samples = source.take(rows)
-        begin_to_read(source, following)
-        yield rows, samples
+    return take_each(source, (rows.to(source.device) for rows in joined))
 
 
 def _join(*parts: Tensor) -> Tensor:

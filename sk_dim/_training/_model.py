@@ -220,15 +220,15 @@ class Model:
 
     def _learn_last(self, rows: Rows) -> None:
         """Let an encoder choose weights after training, if it has any to choose."""
-        learn_last = trait(self.encoder, "learn_last")
-        if getattr(learn_last, "__func__", None) is not Encoder.learn_last:
-            seed = self.net.seed
-            with seeded(seed, self.device):
-                samples = self.scaling(
-                    rows.draw(seed, trait(self.encoder, "n_first"))[1]
-                )
-                self.encoder.eval()
-                learn_last(samples, seed, self.design.view)
+        encoder, seed = self.encoder, self.net.seed
+        learn_last = trait(encoder, "learn_last")
+        is_none = getattr(learn_last, "__func__", None) is Encoder.learn_last
+        if is_none or trait(encoder, "has_fixed_part"):  # of which nothing was trained
+            return
+        _, samples = rows.draw(seed, trait(encoder, "n_first"))
+        encoder.eval()
+        with seeded(seed, self.device):  # a view of the user may draw
+            learn_last(self.scaling(samples), seed, self.design.view)
 
     def _view(self, rows: Rows, groups: np.ndarray | None, seed: int) -> ViewedRows:
         """Return the encoded views of some samples, which a training is of."""

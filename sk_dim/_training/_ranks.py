@@ -234,8 +234,8 @@ class _SharedLoader(SliceLoader):
         self.ranks = ranks
 
     def with_groups(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
-        # Not told by `_parts`, which is asked for the next part while this one's batch
-        # is still to be trained on.
+        # Not told by `_parts`, which is asked for the next part before this one's batch
+        # is trained on.
         sizes = np.diff(self._edges())[first:].tolist()
         for n_rows, batch in zip(sizes, super().with_groups(first), strict=True):
             self.ranks.n_rows = n_rows

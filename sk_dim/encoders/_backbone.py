@@ -32,6 +32,7 @@ from sk_dim.encoders._contract import (
     check_shape,
 )
 from sk_dim.encoders._shrunk_map import ShrunkMap
+from sk_dim.encoders._view_basis import shuffle
 
 WIDTH = 1024  # a power of 2, of which features have exactly the same variance
 LEAST_SIDE = 96  # pixels that smaller images are enlarged to
@@ -215,7 +216,7 @@ class BackboneEncoder(Encoder):
                 "weights=, the path of their file, or a function that returns a net "
                 "with weights."
             )
-        if size is not None and not (isinstance(size, int) and size > 0):
+        if size is not None and not (isinstance(size, int | np.integer) and size > 0):
             raise ValueError(
                 f"size={size!r}; give the shorter side of images in pixels, or None."
             )
@@ -354,7 +355,7 @@ class BackboneEncoder(Encoder):
         """
         self.is_first_training = False
         # A smaller part of a stream would make a worse map.
-        if self.frozen is not None and len(batch) >= self.n_learnt:
+        if len(batch) >= self.n_learnt:
             self._learn_map(self.map, batch, seed, augment)
 
     @torch.no_grad()
@@ -376,7 +377,7 @@ class BackboneEncoder(Encoder):
         -------
         FixedViews
         """
-        order, generator = _shuffle(batch, seed)
+        order, generator = shuffle(batch, seed)
         return self._fix(order, self._view(batch[order], generator, augment))
 
     def forward(self, batch: Tensor) -> Features:
@@ -403,7 +404,7 @@ class BackboneEncoder(Encoder):
         self, map_: ShrunkMap, batch: Tensor, seed: int, augment: Augment | None
     ) -> tuple[Tensor, Viewed]:
         """Learn a map from samples and their views; return an order, and the views."""
-        order, generator = _shuffle(batch, seed)
+        order, generator = shuffle(batch, seed)
         samples = batch[order]
         is_whole = map_ is self.map
         features, _ = self._encode(samples, is_whole=is_whole)
@@ -501,10 +502,3 @@ def _per_channel(
             "channels; give one for each."
         )
     return values
-
-
-def _shuffle(batch: Tensor, seed: int) -> tuple[Tensor, torch.Generator]:
-    """Return an order of the samples, and a generator for what is drawn after it."""
-    generator = torch.Generator(batch.device).manual_seed(seed)
-    order = torch.randperm(len(batch), generator=generator, device=batch.device)
-    return order, generator

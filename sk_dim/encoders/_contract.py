@@ -173,6 +173,8 @@ class Encoder(nn.Module):
     def learn_last(self, batch: Tensor, seed: int, augment: Augment | None) -> None:
         """Choose weights that no gradient trains, after training; by default none.
 
+        Where `has_fixed_part`, training changed nothing of it, and it is not called.
+
         Parameters
         ----------
         batch : Tensor of shape ``(n, *input_shape)``

@@ -1,7 +1,7 @@
 """SeriesEncoder: kernels of all time scales, and what DIM learns on them."""
 
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,13 @@ from sk_dim.encoders._series_kernels import (
     find_outside,
 )
 from sk_dim.encoders._series_sizes import SeriesSizes
-from sk_dim.encoders._view_basis import hadamard, learn_basis
+from sk_dim.encoders._view_basis import (
+    HasBasis,
+    hadamard,
+    learn_basis,
+    shuffle,
+    turn,
+)
 
 WIDTH = 1024  # a power of 2, of which features have exactly the same variance
 MAX_LEARNT = 1024  # samples that the basis is learnt from
@@ -38,7 +44,7 @@ EVENNESS = 0.3  # power of their norm that a sample's features are divided by
 STRETCH = 0.1  # largest change of the length that views of unequal lengths make
 
 
-class SeriesEncoder(Encoder):
+class SeriesEncoder(HasBasis, Encoder):
     """Encoder of series whose first layer is kernels of all time scales.
 
     The first layer is fixed: random kernels that compete
@@ -198,7 +204,7 @@ class SeriesEncoder(Encoder):
         FixedViews
             What `view_fixed` returns for the same arguments.
         """
-        order, generator = _shuffle(batch, seed)
+        order, generator = shuffle(batch, seed)
         batch = batch[order[:MAX_LEARNT]]
         lengths = count_values(batch).float()
         is_unequal = bool(lengths.min() < lengths.max())
@@ -243,7 +249,7 @@ class SeriesEncoder(Encoder):
         -------
         FixedViews
         """
-        order, generator = _shuffle(batch, seed)
+        order, generator = shuffle(batch, seed)
         samples = batch[order[:MAX_VIEWED]]
         return self._fix(order, self._view_first(samples, generator, augment))
 
@@ -263,8 +269,7 @@ class SeriesEncoder(Encoder):
     def _map(self, features: Tensor) -> Tensor:
         """Return global features of those of the first layer."""
         found = self._standardise(features) @ self.basis
-        norms = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return (found / norms**EVENNESS) @ self.rotation[: found.shape[1]]
+        return turn(found, EVENNESS, self.rotation)
 
     def _view_first(
         self, batch: Tensor, generator: torch.Generator, augment: Augment | None
@@ -354,22 +359,6 @@ class SeriesEncoder(Encoder):
 
     def _standardise(self, features: Tensor) -> Tensor:
         return (features - self.mean) * self.scale
-
-    def _load_from_state_dict(
-        self, state: dict[str, Any], prefix: str, *args: Any
-    ) -> None:
-        # The number of directions is known only when they are learnt.
-        saved = state.get(f"{prefix}basis")
-        if saved is not None:
-            self.basis = self.basis.new_empty(saved.shape)
-        super()._load_from_state_dict(state, prefix, *args)
-
-
-def _shuffle(batch: Tensor, seed: int) -> tuple[Tensor, torch.Generator]:
-    """Return an order of the samples, and a generator for what is drawn after it."""
-    generator = torch.Generator(batch.device).manual_seed(seed)
-    order = torch.randperm(len(batch), generator=generator, device=batch.device)
-    return order, generator
 
 
 def with_differences(series: Tensor) -> tuple[Tensor, Tensor]:

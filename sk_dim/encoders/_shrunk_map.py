@@ -1,17 +1,18 @@
 """A linear map of fixed features, in which directions that views change are small."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sk_dim.encoders._view_basis import (
     Block,
+    HasBasis,
     difference,
     hadamard,
     principal_directions,
     shrink,
+    turn,
 )
 
 FLOOR = 3e-3  # share of the variance, in a direction, below which views change nothing
@@ -19,7 +20,7 @@ EVENNESS = 0.5  # power of their norm that a sample's components are divided by
 NEGLIGIBLE = 1e-3  # of the largest size of a feature, a spread that tells nothing
 
 
-class ShrunkMap(nn.Module):
+class ShrunkMap(HasBasis):
     """Map of features to components of equal variance, learnt in closed form.
 
     Parameters
@@ -79,18 +80,7 @@ class ShrunkMap(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (n, f) to components (n, n_components)."""
         found = self._standardise(features) @ self.basis
-        norms = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        found = found / norms**EVENNESS
-        return found @ self.rotation[: found.shape[1]]
+        return turn(found, EVENNESS, self.rotation)
 
     def _standardise(self, features: Tensor) -> Tensor:
         return (features - self.mean) * self.scale
-
-    def _load_from_state_dict(
-        self, state: dict[str, Any], prefix: str, *args: Any
-    ) -> None:
-        # The number of directions is known only when they are learnt.
-        saved = state.get(f"{prefix}basis")
-        if saved is not None:
-            self.basis = self.basis.new_empty(saved.shape)
-        super()._load_from_state_dict(state, prefix, *args)

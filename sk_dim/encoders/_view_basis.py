@@ -8,9 +8,10 @@ This module imports nothing of its own package.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 FLOOR = 5e-4  # share of the variance, in a direction, below which views change nothing
 TRUSTED, DISTRUSTED = 0.5, 0.68  # variance that views make, as a share of all
@@ -35,6 +36,27 @@ class Block:
         """Return these features of the samples."""
         own = features[:, self.columns]
         return own if self.matrix is None else own @ self.matrix
+
+
+class HasBasis(nn.Module):
+    """A module with a buffer `basis`, whose width is known when it is learnt."""
+
+    basis: Tensor
+
+    def _load_from_state_dict(
+        self, state: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        saved = state.get(f"{prefix}basis")
+        if saved is not None:
+            self.basis = self.basis.new_empty(saved.shape)
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def shuffle(batch: Tensor, seed: int) -> tuple[Tensor, torch.Generator]:
+    """Return an order of the samples, and a generator for what is drawn after it."""
+    generator = torch.Generator(batch.device).manual_seed(seed)
+    order = torch.randperm(len(batch), generator=generator, device=batch.device)
+    return order, generator
 
 
 def learn_basis(
@@ -158,6 +180,12 @@ def _overlap(whole: Tensor, places: Tensor) -> float:
         near.append(distances.topk(N_NEIGHBOURS, largest=False).indices)
     is_same = near[0][:, :, None] == near[1][:, None, :]
     return float(is_same.any(dim=2).float().mean())
+
+
+def turn(found: Tensor, evenness: float, rotation: Tensor) -> Tensor:
+    """Divide components (n, k) by a power of their norm, and turn them."""
+    norms = found.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return (found / norms**evenness) @ rotation[: found.shape[1]]
 
 
 def hadamard(n: int) -> Tensor:
