@@ -150,6 +150,7 @@ def test_from_scratch_a_fitted_encoder_begins_anew(learnt, few):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_labels", [60, 300])
 def test_early_stopping_keeps_the_best(digits, learnt, n_labels):
     images, y = digits
@@ -180,6 +181,7 @@ def test_history_of_the_fine_tuning(learnt, few, capsys):
         assert row["loss"] == pytest.approx(total, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fine_tune", ["all", "head"])
 def test_class_weights_favour_their_class(learnt, digits, fine_tune):
     images, y = digits

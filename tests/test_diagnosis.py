@@ -31,6 +31,7 @@ def working(digits):
     return fit(digits[0])
 
 
+@pytest.mark.slow
 def test_a_training_that_works_is_told_from_one_that_did_not_take_place(
     digits, working
 ):

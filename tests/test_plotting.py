@@ -266,6 +266,7 @@ def test_neighbours_are_the_nearest_and_the_farthest(kind, fitted):
         np.testing.assert_array_equal(farthest, order[::-1][:4])
 
 
+@pytest.mark.slow
 def test_pictures_are_what_was_given(fitted):
     X = SAMPLES["colour"]
     display = NeighborsDisplay.from_estimator(fitted["colour"], X, rows=[3])

@@ -31,6 +31,7 @@ def test_codes_move_to_the_normal_prior():
     assert 0.5 < codes.std() < 1.5
 
 
+@pytest.mark.slow
 def test_with_the_sign_flipped_codes_move_away():
     codes = match(-1, normal, n_steps=80)
     assert codes.mean(dim=0).abs().min() > 3.5

@@ -124,6 +124,7 @@ def test_the_turn_keeps_distances_and_evens_variances(n):
     assert (matrix.abs() == matrix.abs()[0, 0]).all()
 
 
+@pytest.mark.slow
 def test_more_components_than_directions_take_no_more_memory_than_their_own():
     matrix = hadamard(100_000)
     assert matrix.shape == (1024, 100_000)
