@@ -430,6 +430,7 @@ class Opaque(nn.Module):
         ({"trained": "some"}, ValueError, "choose one of 'none', 'norms'"),
         ({"backbone": 3}, TypeError, "is int; give a name"),
         ({"backbone": lambda: 3}, TypeError, "returned int"),
+        ({"backbone": nn.Conv2d}, TypeError, "give them by functools.partial"),
         ({"backbone": Opaque()}, ValueError, r"has no torch.nn.Conv2d"),
         ({"backbone": "resnet18"}, ValueError, "would be a random net"),
         (

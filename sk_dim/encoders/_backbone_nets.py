@@ -4,6 +4,7 @@ This module imports nothing of its own package.
 """
 
 import copy
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -59,6 +60,15 @@ def build_net(backbone: Backbone) -> nn.Module:
             "model of timm, a torch.nn.Module, or a function without parameters that "
             "returns one."
         )
+    try:
+        inspect.signature(backbone).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"backbone={backbone!r:.60} cannot be called without parameters: {error}; "
+            "give them by functools.partial."
+        ) from None
+    except ValueError:  # it tells no parameters
+        pass
     net = backbone()
     if not isinstance(net, nn.Module):
         raise TypeError(
