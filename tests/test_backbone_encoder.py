@@ -165,6 +165,45 @@ def test_images_of_any_size(height, width, size):
     assert max(encoder.sides) == round(longest)
 
 
+@pytest.mark.parametrize("trained", ["none", "all"])
+def test_mirror_images_have_equal_features(trained):
+    encoder = BackboneEncoder((3, 40, 32), 16, backbone=NET, trained=trained).eval()
+    images = torch.randn(3, 3, 40, 32)
+    alone = [encoder(each) for each in (images, images.flip(-1))]
+    assert not torch.allclose(alone[0].global_, alone[1].global_)
+    encoder.is_mirrored = True
+    both = [encoder(each) for each in (images, images.flip(-1))]
+    torch.testing.assert_close(
+        both[0].hidden, (alone[0].hidden + alone[1].hidden) / 2, rtol=1e-5, atol=1e-5
+    )
+    assert torch.equal(both[0].global_, both[1].global_)
+    for name in ("conv", "local"):
+        first, second = (getattr(each, name) for each in both)
+        assert torch.equal(first, second.flip(-1))
+    # Views are mirrored half the time, so that training need not see both.
+    views = encoder.train()(images)
+    torch.testing.assert_close(views.hidden, alone[0].hidden)
+
+
+@pytest.mark.parametrize("trained", ["none", "norms"])
+def test_mirrored_views_make_mirror_images_equal(trained):
+    dim = make(trained=trained, params={"augment": "natural"}).fit(IMAGES)
+    mirrored = dim.transform(IMAGES[..., ::-1].copy())
+    np.testing.assert_array_equal(dim.transform(IMAGES), mirrored)
+
+
+def test_views_are_cut_from_the_larger_image():
+    shapes = set()
+
+    def view(batch, generator):
+        shapes.add(tuple(batch.shape[1:]))
+        return batch
+
+    dim = make(size=16, params={"augment": view}).fit(IMAGES)
+    assert shapes == {(3, 32, 32)}
+    assert dim.encoder_.sides == [16, 16]
+
+
 def test_a_module_of_the_user_is_left_alone():
     net = make_net().train()
     before = copy.deepcopy(net)

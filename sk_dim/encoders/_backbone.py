@@ -102,6 +102,9 @@ class BackboneEncoder(Encoder):
 
     Notes
     -----
+    Where views are flipped, the features of an image are averaged over it and its
+    mirror image, so that both have the same; that takes twice the time.
+
     Values from 0 to 1, 255 or 65,535 are recognised, and others taken as standardised.
 
     The hidden features are those of the net before the linear map, the conv features
@@ -382,13 +385,15 @@ class BackboneEncoder(Encoder):
 
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
-        own, local, last = self._run(self.net, batch)
+        own, local, last = self._run(self.net, batch, is_view=self.training)
         if self.frozen is None:
             global_ = code = self.map(own)
         else:
             # In the first training critics see the code alone, and the map is to come.
             is_unseen = self.training and self.is_first_training
-            before = own if is_unseen else self._run(self.frozen, batch)[0]
+            before = own
+            if not is_unseen:
+                before = self._run(self.frozen, batch, is_view=self.training)[0]
             global_ = self.map(torch.cat([before, own], dim=1))
             code = self.inner(own)
         return Features(global_, own, last, local, self.code(code))
@@ -430,7 +435,7 @@ class BackboneEncoder(Encoder):
         if augment is None:
             return [self._encode(samples, is_whole=is_whole)]
         return [
-            self._encode(augment(samples, generator), is_whole=is_whole)
+            self._encode(augment(samples, generator), is_whole=is_whole, is_view=True)
             for _ in range(N_VIEWS)
         ]
 
@@ -440,22 +445,43 @@ class BackboneEncoder(Encoder):
         values = torch.stack(parts, 1)
         return FixedViews(order[: len(values)], values)
 
-    def _encode(self, samples: Tensor, *, is_whole: bool) -> tuple[Tensor, Tensor]:
+    def _encode(
+        self, samples: Tensor, *, is_whole: bool, is_view: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Return features, with those of the frozen net if whole, and local ones."""
-        own, local, _ = self._run(self.net, samples)
+        own, local, _ = self._run(self.net, samples, is_view=is_view)
         if is_whole and self.frozen is not None:
-            own = torch.cat([self._run(self.frozen, samples)[0], own], dim=1)
+            before = self._run(self.frozen, samples, is_view=is_view)[0]
+            own = torch.cat([before, own], dim=1)
         return own, local
 
-    def _run(self, net: nn.Module, batch: Tensor) -> tuple[Tensor, ...]:
-        """Return what a net makes of a batch: pooled features, middle and last map."""
+    def _run(
+        self, net: nn.Module, batch: Tensor, *, is_view: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what a net makes of a batch: pooled features, middle and last map.
+
+        They are the means of those of images and of their mirror images, but of views,
+        of which half are mirrored.
+        """
+        made = self._run_once(net, batch)
+        if is_view or not self.is_mirrored:
+            return made
+        pooled, *maps = self._run_once(net, batch.flip(-1))
+        mirrored = [pooled, *(each.flip(-1) for each in maps)]
+        first, second, third = (
+            (a + b) / 2 for a, b in zip(made, mirrored, strict=True)
+        )
+        return first, second, third
+
+    def _run_once(self, net: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return self._run_part(net, batch)
         n_at_once = max(1, PIXELS_AT_ONCE // math.prod(self.sides))
         parts = [self._run_part(net, part) for part in batch.split(n_at_once)]
-        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+        pooled, middle, last = (torch.cat(each) for each in zip(*parts, strict=True))
+        return pooled, middle, last
 
-    def _run_part(self, net: nn.Module, batch: Tensor) -> tuple[Tensor, ...]:
+    def _run_part(self, net: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if list(batch.shape[2:]) != self.sides:
             batch = interpolate(batch, self.sides, mode="bilinear", antialias=True)
         maps = run_net(net, batch * self.gain + self.offset)
