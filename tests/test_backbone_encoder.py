@@ -160,9 +160,9 @@ def test_images_of_any_size(height, width, size):
     assert features.global_.shape == (2, 16)
     assert 1 < features.local[0, 0].numel() <= 36
     shortest = size or 96
-    assert min(encoder.sides) == shortest
+    assert min(encoder.prepare.sides) == shortest
     longest = shortest * max(height, width) / min(height, width)
-    assert max(encoder.sides) == round(longest)
+    assert max(encoder.prepare.sides) == round(longest)
 
 
 @pytest.mark.parametrize("trained", ["none", "all"])
@@ -192,16 +192,27 @@ def test_mirrored_views_make_mirror_images_equal(trained):
     np.testing.assert_array_equal(dim.transform(IMAGES), mirrored)
 
 
-def test_views_are_cut_from_the_larger_image():
-    shapes = set()
+@pytest.mark.parametrize("trained", ["none", "all"])
+@pytest.mark.parametrize(
+    ("size", "sides"), [(None, {96, 72}), (128, {128, 96}), (64, {64})]
+)
+def test_views_are_cut_from_the_whole_image_and_shrunk(trained, size, sides):
+    drawn, seen = set(), set()
 
     def view(batch, generator):
-        shapes.add(tuple(batch.shape[1:]))
+        drawn.add(batch.shape[-1])
         return batch
 
-    dim = make(size=16, params={"augment": view}).fit(IMAGES)
-    assert shapes == {(3, 32, 32)}
-    assert dim.encoder_.sides == [16, 16]
+    dim = make(size=size, trained=trained, params={"augment": view})
+    dim = dim.set_params(max_iter=1).fit(IMAGES)
+    assert drawn == {32}
+    hook = dim.encoder_.net.register_forward_pre_hook(
+        lambda net, inputs: seen.add(inputs[0].shape[-1])
+    )
+    dim.partial_fit(IMAGES)
+    dim.transform(IMAGES)
+    hook.remove()
+    assert seen == sides
 
 
 def test_a_module_of_the_user_is_left_alone():

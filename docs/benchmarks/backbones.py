@@ -15,10 +15,13 @@ CIFAR-10 is written out as JPEG files and loaded by `ImageLoader`; MNIST is of m
 
 5,000 images without labels (4,000 of MNIST), 100, 1,000 or all labels. Seeds draw
 labels, and weights of the fit. Seconds are those of `fit`, and of `transform` for 1,000
-images.
+images. Each run is a line of results/backbones.jsonl, and is not done again; without a
+data set, only the table is printed.
 """
 
 import argparse
+import json
+import statistics
 import tempfile
 import time
 from functools import partial
@@ -35,6 +38,7 @@ from torch.nn.functional import interpolate
 from sk_dim import DeepInfomaxTransformer, ImageLoader
 from sk_dim.encoders import BackboneEncoder
 
+RESULTS = Path(__file__).parent / "results" / "backbones.jsonl"
 ROWS = ("frozen", "none", "norms", "last", "all", "patch")
 MEAN, STD = 127 / 255, 128 / 255
 RATE = 8192  # samples a second of the sounds, which are a second long
@@ -112,7 +116,7 @@ def to_files(images, folder):
 
 @torch.inference_mode()
 def pool_frozen(net, X, size):
-    """Average the last map of the net, in thirty lines less than anything else."""
+    """Average the last map of the net."""
     pooled = []
     for start in range(0, len(X), 100):
         images = torch.from_numpy(np.asarray(X[start : start + 100])).float() / 255
@@ -126,6 +130,19 @@ def pool_frozen(net, X, size):
     return torch.cat(pooled).numpy()
 
 
+def adapted(trained="none", size=96):
+    """Return the encoder around the net, of which parts are trained."""
+    return partial(
+        BackboneEncoder,
+        backbone=make_net,
+        weights=weights(),
+        trained=trained,
+        size=size,
+        mean=[MEAN] * 3,
+        std=[STD] * 3,
+    )
+
+
 def features_of(row, name, X, T, size, seed):
     """Features of training and test images, with the seconds of fit and transform."""
     start = time.monotonic()
@@ -135,17 +152,7 @@ def features_of(row, name, X, T, size, seed):
         net = net.to(memory_format=torch.channels_last)
         made = partial(pool_frozen, net, size=size)
     else:
-        encoder = "patch"
-        if row != "patch":
-            encoder = partial(
-                BackboneEncoder,
-                backbone=make_net,
-                weights=weights(),
-                trained=row,
-                size=size,
-                mean=[MEAN] * 3,
-                std=[STD] * 3,
-            )
+        encoder = "patch" if row == "patch" else adapted(row, size)
         augment = "natural" if name == "cifar" else "auto"
         dim = DeepInfomaxTransformer(
             encoder=encoder, augment=augment, input_type="image", random_state=seed
@@ -174,9 +181,56 @@ def accuracies(Z, y, T, y_test, n_labels, seed):
     return found
 
 
+def read_runs():
+    """Return the runs that were done, by data set, size, row and seed."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    runs = [json.loads(line) for line in lines]
+    return {(run["data"], run["size"], run["row"], run["seed"]): run for run in runs}
+
+
+def run_all(name, X, T, y, y_test, args):
+    """Do what was not done yet of a data set, and write it down."""
+    for row in args.rows:
+        # A net is of no size without one, and of one seed where nothing is learnt.
+        size = 0 if row == "patch" else args.size
+        found = None
+        for seed in range(args.seeds):
+            if (name, size, row, seed) in read_runs():
+                continue
+            if found is None or row != "frozen":
+                found = features_of(row, name, X, T, size, seed)
+            Z, Z_test, seconds = found
+            n_labels = (100, 1000, len(X))
+            run = {"data": name, "size": size, "row": row, "seed": seed}
+            run["accuracies"] = accuracies(Z, y, Z_test, y_test, n_labels, seed)
+            run["fit_s"], run["transform_s"] = (round(each, 1) for each in seconds)
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(run) + "\n")
+            print(run, flush=True)
+
+
+def print_table():
+    print("| data | pixels | row | seeds | 100 / 1,000 / all | fit, s | transform, s |")
+    print("|---|---|---|---|---|---|---|")
+    groups = {}
+    for (name, size, row, _), run in read_runs().items():
+        groups.setdefault((name, size, row), []).append(run)
+    for (name, size, row), runs in groups.items():
+        means = np.mean([run["accuracies"] for run in runs], axis=0)
+        figures = " / ".join(f"{each:.3f}" for each in means)
+        fit, transform = (
+            statistics.median(run[key] for run in runs)
+            for key in ("fit_s", "transform_s")
+        )
+        print(
+            f"| {name} | {size or ''} | {row} | {len(runs)} | {figures} "
+            f"| {fit:.0f} | {transform:.1f} |"
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", nargs="*", default=["mnist"])
+    parser.add_argument("data", nargs="*", choices=("cifar", "mnist", "sounds", []))
     parser.add_argument("--cifar", help="file of CIFAR-10, see data_sets.py")
     parser.add_argument("--rows", nargs="*", default=ROWS, choices=ROWS)
     parser.add_argument("--size", type=int, default=96)
@@ -193,24 +247,8 @@ def main():
                     to_files(images, Path(folder) / part)
                     for images, part in ((X, "train"), (T, "test"))
                 )
-            n_labels = (100, 1000, len(X))
-            for row in args.rows:
-                runs, times = [], []
-                # Without training nothing but the labels differs.
-                for seed in range(args.seeds):
-                    if not runs or row != "frozen":
-                        Z, Z_test, seconds = features_of(
-                            row, name, X, T, args.size, seed
-                        )
-                        times.append(seconds)
-                    runs.append(accuracies(Z, y, Z_test, y_test, n_labels, seed))
-                means = " / ".join(f"{each:.3f}" for each in np.mean(runs, axis=0))
-                fit, transform = np.median(times, axis=0)
-                print(
-                    f"{name} at {args.size}: {row:7} {means}  fit {fit:.0f} s, "
-                    f"1,000 images {transform:.1f} s",
-                    flush=True,
-                )
+            run_all(name, X, T, y, y_test, args)
+    print_table()
 
 
 if __name__ == "__main__":

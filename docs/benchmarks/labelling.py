@@ -11,6 +11,9 @@ Outliers and near duplicates that were planted, and seconds and memory::
 
     python docs/benchmarks/labelling.py planted digits mnist cifar --cifar FILE
     python docs/benchmarks/labelling.py speed
+
+"cifar_backbone" are the same images, on features of a pretrained net that was adapted
+to them as in backbones.py.
 """
 
 import argparse
@@ -21,6 +24,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from backbones import adapted
 from data_sets import flat, load
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -39,6 +43,7 @@ PARAMS = {
     "digits": {},
     "mnist": {"max_iter": 4},
     "cifar": {"augment": "natural", "max_iter": 4},
+    "cifar_backbone": {"augment": "natural"},
 }
 OURS = "suggest_labels"
 N_CHANGED = 200
@@ -59,9 +64,11 @@ def find_features(name, args):
     """Features of a model without labels, and raw pixels; those kept, if there are."""
     path = Path(args.cache) / f"labelling_{name}.npz"
     if not path.exists():
-        X, X_test, y, y_test = load(name, args.cifar)
+        data, _, has_net = name.partition("_")
+        X, X_test, y, y_test = load(data, args.cifar)
         start = time.monotonic()
-        dim = DeepInfomaxTransformer(random_state=0, **PARAMS[name]).fit(X)
+        params = PARAMS[name] | ({"encoder": adapted()} if has_net else {})
+        dim = DeepInfomaxTransformer(random_state=0, **params).fit(X)
         print(
             f"{name}: features learnt in {time.monotonic() - start:.0f} s", flush=True
         )
@@ -311,7 +318,7 @@ def run_speed(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("labels", "planted", "speed"))
-    parser.add_argument("data", nargs="*", help="digits, mnist, cifar")
+    parser.add_argument("data", nargs="*", help=", ".join(PARAMS))
     parser.add_argument("--cifar", help="file with the images")
     parser.add_argument("--cache", default=tempfile.gettempdir(), help="folder")
     parser.add_argument("--draws", type=int, default=10)

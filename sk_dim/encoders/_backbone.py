@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.modules.batchnorm import _NormBase
 
 from sk_dim.encoders._backbone_nets import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Backbone,
     Trace,
     build_net,
@@ -31,18 +29,19 @@ from sk_dim.encoders._contract import (
     FixedViews,
     check_shape,
 )
+from sk_dim.encoders._net_input import NetInput, resize
 from sk_dim.encoders._shrunk_map import ShrunkMap
 from sk_dim.encoders._view_basis import shuffle
 
 WIDTH = 1024  # a power of 2, of which features have exactly the same variance
-LEAST_SIDE = 96  # pixels that smaller images are enlarged to
+VIEW_SCALE = 0.75  # crops show things larger than whole images do, by about as much
+LEAST_VIEW = 64  # pixels on the shorter side of a view that is shrunk
 PIXELS_AT_ONCE = 2**20  # of images that are encoded without gradients
 GRID = 3  # windows on a side of the middle map, whose means are features
 LOCAL_SIDE = 6  # locations on a side of the local features, at most
 MAX_VIEWED = 2**25  # values of views that are kept
 EPOCHS, EPOCHS_OF_NET = 0.5, 0.15  # factors of their number, as an epoch takes minutes
 N_VIEWS = 2  # of each of these samples
-RANGES = (1.0, 255.0, 65535.0)  # largest values of images, whose smallest is 0
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 # Factors of the learning rate of the last layer, and of the first one's beside it.
 RATES = {
@@ -103,7 +102,8 @@ class BackboneEncoder(Encoder):
     Notes
     -----
     Where views are flipped, the features of an image are averaged over it and its
-    mirror image, so that both have the same; that takes twice the time.
+    mirror image, so that both have the same; that takes twice the time. Training views
+    are shrunk by a quarter, as crops enlarge things, unless less than 64 pixels remain.
 
     Values from 0 to 1, 255 or 65,535 are recognised, and others taken as standardised.
 
@@ -140,10 +140,6 @@ class BackboneEncoder(Encoder):
 
     kinds = ("image",)
     n_first = 2000
-    gain: Tensor
-    offset: Tensor
-    own_mean: Tensor
-    own_std: Tensor
     n_learnt: Tensor
 
     def __init__(
@@ -167,28 +163,18 @@ class BackboneEncoder(Encoder):
         self.has_fixed_part = trained == "none"
         self.epochs = EPOCHS if self.has_fixed_part else EPOCHS_OF_NET
         self.net = build_net(backbone).eval()
-        n_channels, *sides = input_shape
-        n_taken = self._count_channels(n_channels)
+        n_taken = self._count_channels(input_shape[0])
         told = pretraining_of(self.net)
-        self.told = torch.tensor(
-            [
-                _per_channel("mean", mean, told.mean, n_taken),
-                _per_channel("std", std, told.std, n_taken),
-            ]
-        )
-        shortest = size or min(told.side, max(LEAST_SIDE, min(sides)))
-        self.sides = [round(side * shortest / min(sides)) for side in sides]
-        trace = Trace(self.net, (n_taken, *self.sides))
+        self.prepare = NetInput(input_shape, n_taken, told, size, mean, std)
+        is_large = VIEW_SCALE * self.prepare.shortest >= LEAST_VIEW
+        self.view_scale = VIEW_SCALE if is_large else None
+        trace = Trace(self.net, (n_taken, *self.prepare.sides))
         maps = trace.last_maps()
         self.middle, self.last = maps[max(0, len(maps) - 2)], maps[-1]
         keep_outputs(self.net, [self.middle.name, self.last.name])
         n_middle, height, width = self.middle.shape
         self.grid = (min(GRID, height), min(GRID, width))
         self.local_sides = (min(LOCAL_SIDE, height), min(LOCAL_SIDE, width))
-        for name, n in (("own_mean", n_channels), ("offset", n_taken)):
-            self.register_buffer(name, torch.zeros(n, 1, 1))
-        for name, n in (("own_std", n_channels), ("gain", n_taken)):
-            self.register_buffer(name, torch.ones(n, 1, 1))
         self.register_buffer("n_learnt", torch.zeros((), dtype=torch.int64))
         sizes = [n_middle * math.prod(self.grid), self.last.shape[0]]
         self.frozen: nn.Module | None = None
@@ -301,8 +287,8 @@ class BackboneEncoder(Encoder):
         mean, std : Tensor of shape (c, 1, 1)
             An image is ``batch * std + mean``.
         """
-        self.own_mean.copy_(mean)
-        self.own_std.copy_(std)
+        self.prepare.own_mean.copy_(mean)
+        self.prepare.own_std.copy_(std)
 
     @torch.no_grad()
     def learn_first(
@@ -331,7 +317,7 @@ class BackboneEncoder(Encoder):
         """
         if self.weights is not None:
             load_weights(self.net, self.weights)
-        self._learn_range(batch)
+        self.prepare.learn(batch)
         self.n_learnt.fill_(len(batch))
         if self.frozen is None:
             order, viewed = self._learn_map(self.map, batch, seed, augment)
@@ -434,10 +420,8 @@ class BackboneEncoder(Encoder):
         samples = samples[: max(2, MAX_VIEWED // n_values // N_VIEWS)]
         if augment is None:
             return [self._encode(samples, is_whole=is_whole)]
-        return [
-            self._encode(augment(samples, generator), is_whole=is_whole, is_view=True)
-            for _ in range(N_VIEWS)
-        ]
+        views = (self._shrink(augment(samples, generator)) for _ in range(N_VIEWS))
+        return [self._encode(v, is_whole=is_whole, is_view=True) for v in views]
 
     def _fix(self, order: Tensor, viewed: Viewed) -> FixedViews:
         """Map the features of views of the first samples of an order."""
@@ -476,55 +460,18 @@ class BackboneEncoder(Encoder):
     def _run_once(self, net: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return self._run_part(net, batch)
-        n_at_once = max(1, PIXELS_AT_ONCE // math.prod(self.sides))
+        n_at_once = max(1, PIXELS_AT_ONCE // math.prod(self.prepare.sides))
         parts = [self._run_part(net, part) for part in batch.split(n_at_once)]
         pooled, middle, last = (torch.cat(each) for each in zip(*parts, strict=True))
         return pooled, middle, last
 
     def _run_part(self, net: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if list(batch.shape[2:]) != self.sides:
-            batch = interpolate(batch, self.sides, mode="bilinear", antialias=True)
-        maps = run_net(net, batch * self.gain + self.offset)
+        maps = run_net(net, self.prepare(batch))
         middle, last = maps[self.middle.name], maps[self.last.name]
         means = adaptive_avg_pool2d(middle, self.grid).flatten(1)
         pooled = torch.cat([means, last.mean(dim=(2, 3))], dim=1).float()
         return pooled, adaptive_avg_pool2d(middle, self.local_sides), last
 
-    def _learn_range(self, batch: Tensor) -> None:
-        """Learn how scaled samples become what the net wants."""
-        images = batch * self.own_std + self.own_mean
-        low, high = float(images.min()), float(images.max())
-        # Scaling and its inverse leave rounding errors.
-        is_positive = low >= -1e-3 * high
-        fitting = [r for r in RANGES if is_positive and high <= 1.001 * r]
-        if fitting:
-            mean, std = self.own_mean / fitting[0], self.own_std / fitting[0]
-        else:
-            told = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=batch.device)
-            mean, std = told[:, :, None, None].mean(dim=1, keepdim=True)
-        told_mean, told_std = self.told.to(batch.device)[:, :, None, None]
-        self.gain.copy_(std / told_std)
-        self.offset.copy_((mean - told_mean) / told_std)
-
-
-def _per_channel(
-    name: str, given: Any, told: Sequence[float], n_channels: int
-) -> list[float]:
-    """Return a value for each channel: those given, or told of as many, or their mean.
-
-    A net for other channels than colours is told about colours.
-    """
-    if given is None:
-        values = [float(value) for value in told]
-        return (
-            values
-            if len(values) == n_channels
-            else [float(np.mean(values))] * n_channels
-        )
-    values = [float(value) for value in np.ravel(given)]
-    if len(values) != n_channels:
-        raise ValueError(
-            f"{name} has {len(values)} values, but the backbone takes {n_channels} "
-            "channels; give one for each."
-        )
-    return values
+    def _shrink(self, view: Tensor) -> Tensor:
+        scale = self.view_scale or 1
+        return resize(view, [round(scale * side) for side in view.shape[2:]])

@@ -1,0 +1,115 @@
+"""NetInput: scaled samples, as a pretrained net saw images when it was trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from sk_dim.encoders._backbone_nets import IMAGENET_MEAN, IMAGENET_STD, Pretraining
+
+LEAST_SIDE = 96  # pixels that smaller images are enlarged to
+RANGES = (1.0, 255.0, 65535.0)  # largest values of images, whose smallest is 0
+
+
+class NetInput(nn.Module):
+    """Resizes scaled samples, and scales them as a pretrained net wants.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Of samples, ``(channels, height, width)``.
+    n_taken : int
+        Channels that the net takes. Grey images are repeated.
+    told : Pretraining
+        How images were when the net was trained.
+    size : int or None
+        Shorter side in pixels. None keeps that of the images between 96 and what the
+        net was trained on.
+    mean, std : sequence of float or None
+        By which images of values from 0 to 1 were standardised, if not as told.
+    """
+
+    gain: Tensor
+    offset: Tensor
+    own_mean: Tensor
+    own_std: Tensor
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_taken: int,
+        told: Pretraining,
+        size: int | None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+    ) -> None:
+        super().__init__()
+        n_channels, *self.own_sides = input_shape
+        self.wanted = torch.tensor(
+            [
+                _per_channel("mean", mean, told.mean, n_taken),
+                _per_channel("std", std, told.std, n_taken),
+            ]
+        )
+        shortest = min(self.own_sides)
+        self.shortest = size or min(told.side, max(LEAST_SIDE, shortest))
+        self.sides = [round(s * self.shortest / shortest) for s in self.own_sides]
+        for name, n in (("own_mean", n_channels), ("offset", n_taken)):
+            self.register_buffer(name, torch.zeros(n, 1, 1))
+        for name, n in (("own_std", n_channels), ("gain", n_taken)):
+            self.register_buffer(name, torch.ones(n, 1, 1))
+
+    def learn(self, batch: Tensor) -> None:
+        """Learn from some samples what values they had before they were scaled."""
+        images = batch * self.own_std + self.own_mean
+        low, high = float(images.min()), float(images.max())
+        # Scaling and its inverse leave rounding errors.
+        is_positive = low >= -1e-3 * high
+        fitting = [r for r in RANGES if is_positive and high <= 1.001 * r]
+        if fitting:
+            mean, std = self.own_mean / fitting[0], self.own_std / fitting[0]
+        else:
+            told = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=batch.device)
+            mean, std = told[:, :, None, None].mean(dim=1, keepdim=True)
+        wanted_mean, wanted_std = self.wanted.to(batch.device)[:, :, None, None]
+        self.gain.copy_(std / wanted_std)
+        self.offset.copy_((mean - wanted_mean) / wanted_std)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Prepare a batch. Views that are smaller than samples stay smaller."""
+        pairs = zip(self.sides, self.own_sides, batch.shape[2:], strict=True)
+        batch = resize(batch, [round(side * n / whole) for side, whole, n in pairs])
+        return batch * self.gain + self.offset
+
+
+def resize(batch: Tensor, sides: list[int]) -> Tensor:
+    """Resize images (n, c, h, w), if these are not their sides."""
+    if list(batch.shape[2:]) == sides:
+        return batch
+    return interpolate(batch, sides, mode="bilinear", antialias=True)
+
+
+def _per_channel(
+    name: str, given: Any, told: Sequence[float], n_channels: int
+) -> list[float]:
+    """Return a value for each channel: those given, or told of as many, or their mean.
+
+    A net for other channels than colours is told about colours.
+    """
+    if given is None:
+        values = [float(value) for value in told]
+        return (
+            values
+            if len(values) == n_channels
+            else [float(np.mean(values))] * n_channels
+        )
+    values = [float(value) for value in np.ravel(given)]
+    if len(values) != n_channels:
+        raise ValueError(
+            f"{name} has {len(values)} values, but the backbone takes {n_channels} "
+            "channels; give one for each."
+        )
+    return values
