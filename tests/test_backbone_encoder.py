@@ -21,7 +21,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 from sk_dim.encoders import BackboneEncoder
-from sk_dim.encoders._backbone_nets import Trace, load_weights
+from sk_dim.encoders._backbone_nets import Trace, load_weights, run_net
 from sk_dim.encoders._shrunk_map import ShrunkMap
 
 RNG = np.random.default_rng(0)
@@ -100,6 +100,140 @@ def test_maps_are_the_last_of_each_resolution():
     ]
 
 
+class Stages(nn.Module):
+    """A module within a net, or a net, that returns a map."""
+
+    def __init__(self, n_stages):
+        super().__init__()
+        blocks = [Block(3 + i, 4 + i, 2) for i in range(n_stages)]
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, batch):
+        for block in self.blocks:
+            batch = block(batch)
+        return batch
+
+
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = Stages(4)
+        self.head = nn.Linear(7, 2)
+
+    def forward(self, batch):
+        return self.head(self.inner(batch).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("net", "names"),
+    [
+        (Stages(2), ["blocks.0", "blocks.1"]),
+        (Stages(4), [f"blocks.{i}" for i in range(4)]),
+        (Wrapped(), [f"inner.blocks.{i}" for i in range(3)] + ["inner"]),
+    ],
+)
+def test_maps_within_modules_that_return_one(net, names):
+    found = [each.name for each in Trace(net.eval(), (3, 64, 64)).last_maps()]
+    assert found[-len(names) :][:-1] == names[:-1]
+    assert len(found) == len(names)
+
+
+class Decoding(nn.Module):
+    """A net that ends at a finer map than its coarsest."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.ModuleList([Block(3, 4, 4), Block(4, 6, 2), Block(6, 8, 2)])
+        self.up = nn.ConvTranspose2d(8, 6, 2, 2)
+
+    def forward(self, batch):
+        for block in self.down:
+            batch = block(batch)
+        return self.up(batch)
+
+
+class Sharing(nn.Module):
+    """A net whose last map is of a module that it calls before."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(3, 3, 3, 2, 1) for _ in range(5)])
+        self.act = nn.SiLU()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, batch):
+        for layer in self.layers:
+            batch = self.act(layer(batch))
+        return self.fc(batch.mean(dim=(2, 3)))
+
+
+def test_a_module_that_is_called_again():
+    net = Sharing()
+    encoder = make(backbone=net).fit(IMAGES).encoder_
+    assert encoder.last.name == "act"
+    batch = encoder.prepare(torch.randn(2, 3, 32, 32))
+    with torch.no_grad():
+        maps = run_net(encoder.net, batch)
+        torch.testing.assert_close(net.fc(maps["act"].mean(dim=(2, 3))), net(batch))
+
+
+def test_a_net_that_decodes():
+    encoder = make(backbone=Decoding()).fit(IMAGES).encoder_
+    assert encoder.last.name == "down.2"
+    assert encoder.middle.name in ("up", "")
+
+
+class Tokens(nn.Module):
+    """A transformer as far as shapes go: tokens, as rows or as (n, h, w, c)."""
+
+    def __init__(self, n_axes):
+        super().__init__()
+        self.n_axes = n_axes
+        self.cut = nn.Conv2d(3, 48, 8, 8)
+        self.blocks = nn.Sequential(*[nn.Linear(48, 48) for _ in range(8)])
+        self.heads = nn.ModuleList([nn.Identity()])
+
+    def forward(self, batch):
+        tokens = self.blocks(self.cut(batch).permute(0, 2, 3, 1))
+        if self.n_axes == 3:
+            tokens = self.blocks(tokens.flatten(1, 2))
+            return self.heads[0](tokens.unflatten(2, (3, 16)).transpose(1, 2))
+        return tokens
+
+
+@pytest.mark.parametrize("n_axes", [3, 4])
+def test_transformers_are_refused(n_axes):
+    with pytest.raises(ValueError, match="as transformers do"):
+        make(backbone=Tokens(n_axes)).fit(IMAGES)
+
+
+def test_a_net_of_one_size():
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 4, 1),
+        nn.Conv2d(4, 8, 3, 4, 1),
+        nn.Flatten(),
+        nn.Linear(512, 5),
+    )
+    with pytest.raises(ValueError, match="cannot take images of 96x96 pixels and 3"):
+        make(backbone=net).fit(IMAGES)
+    # Behind its maps it does not run, so that views may be smaller.
+    dim = make(backbone=net, size=128, params={"augment": "natural"}).fit(IMAGES)
+    assert dim.encoder_.view_scale == 0.75
+    assert np.isfinite(dim.transform(IMAGES)).all()
+
+
+def test_a_net_in_half_precision():
+    wanted = make(backbone=make_net().half().float()).fit_transform(IMAGES)
+    found = make(backbone=make_net().half()).fit_transform(IMAGES)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_has_nothing_to_train_is_refused():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 4, 1), nn.Conv2d(4, 8, 3, 4, 1))
+    with pytest.raises(ValueError, match="trained='norms' would train nothing"):
+        make(backbone=net, trained="norms").fit(IMAGES)
+
+
 def reference(net, images):
     """Pooled features of images of values from 0 to 255, step by step."""
     mean, std = torch.tensor(IMAGENET)[:, :, None, None]
@@ -113,13 +247,22 @@ def reference(net, images):
     return torch.cat([means, last.mean(dim=(2, 3))], dim=1).numpy()
 
 
-@pytest.mark.parametrize("scale", [1, 1 / 255, 257])
+@pytest.mark.parametrize("scale", [1, 1 / 255, 257, 16 / 255, 4095 / 255, 100 / 255])
 def test_net_sees_images_as_it_was_trained_with(scale):
     images = IMAGES * np.float64(scale)
     images = images.astype({1: np.uint8, 257: np.uint16}.get(scale, np.float32))
     dim = make().set_params(output_layer="hidden").fit(images)
     np.testing.assert_allclose(
         dim.transform(images), reference(NET, IMAGES), rtol=2e-3, atol=2e-4
+    )
+
+
+def test_one_value_out_of_the_range_changes_little():
+    images = IMAGES / np.float32(255)
+    images[0, 0, 0, :2] = [-0.01, 1.01]
+    dim = make().set_params(output_layer="hidden").fit(images)
+    np.testing.assert_allclose(
+        dim.transform(images)[1:], reference(NET, IMAGES)[1:], rtol=2e-3, atol=2e-4
     )
 
 
@@ -390,6 +533,15 @@ def test_on_a_gpu(trained):
         np.testing.assert_allclose(*distances, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.parametrize("trained", ["none", "norms"])
+def test_a_program_of_it_can_be_exported(trained):
+    encoder = make(trained=trained, params={"augment": "natural"}).fit(IMAGES).encoder_
+    batch = torch.randn(2, 3, 32, 32)
+    whole = nn.Sequential(encoder.eval())
+    program = torch.export.export(whole, (batch,)).module()
+    torch.testing.assert_close(program(batch)[0], encoder(batch).global_)
+
+
 def test_one_view():
     dim = make(params={"augment": None}).fit(IMAGES)
     assert np.isfinite(dim.transform(IMAGES)).all()
@@ -423,7 +575,12 @@ def other():
 
 
 def renamed(state):
-    return {f"layer{i}": tensor for i, tensor in enumerate(state.values())}
+    pairs = enumerate(state.items())
+    return {f"layer{i}.{k.rpartition('.')[2]}": tensor for i, (k, tensor) in pairs}
+
+
+def load(net, path):
+    load_weights(net, path, list(net.state_dict()))
 
 
 @pytest.mark.parametrize(
@@ -433,26 +590,61 @@ def renamed(state):
         renamed,
         lambda state: {"state_dict": state, "epoch": 3},
         lambda state: {"model": {f"module.{k}": v for k, v in state.items()}},
+        lambda state: {f"backbone.{k}": v for k, v in state.items()},
+        lambda state: {k: v for k, v in state.items() if "num_batches" not in k},
         lambda state: state | {"extra.weight": torch.zeros(3)},
         lambda state: renamed(state) | {"extra.weight": torch.zeros(3)},
     ],
-    ids=["same", "renamed", "wrapped", "parallel", "longer", "renamed and longer"],
+    ids=[
+        "same",
+        "renamed",
+        "wrapped",
+        "parallel",
+        "prefix",
+        "old torch",
+        "longer",
+        "renamed and longer",
+    ],
 )
 def test_weights_are_read(wrap, other, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(wrap(other.state_dict()), path)
     net = make_net()
-    load_weights(net, path)
+    load(net, path)
     assert same(net, other)
 
 
-def test_weights_of_safetensors(other, tmp_path):
+@pytest.mark.parametrize("prefix", ["", "net."])
+def test_weights_of_safetensors(prefix, other, tmp_path):
     files = pytest.importorskip("safetensors.torch")
     path = tmp_path / "weights.safetensors"
-    files.save_file(other.state_dict(), path)
+    files.save_file({prefix + k: v for k, v in other.state_dict().items()}, path)
     net = make_net()
-    load_weights(net, path)
+    load(net, path)
     assert same(net, other)
+
+
+def test_sorted_names_are_not_taken_for_others(other, tmp_path):
+    # A bias of as many values as the weight before it, as files sort them.
+    state = {f"x{k}": v for k, v in sorted(other.state_dict().items())}
+    path = tmp_path / "weights.pth"
+    torch.save(state | {"xstem.weight": state.pop("xstem.weight")}, path)
+    load(net := make_net(), path)
+    assert same(net, other)  # by what all names begin with
+    norms = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
+    torch.save({"a": torch.zeros(4), "b": torch.ones(4, 3, 1, 1)}, path)
+    with pytest.raises(ValueError, match="names differ"):
+        load(norms, path)
+
+
+@pytest.mark.parametrize("classifier", [{}, {"fc.weight": torch.zeros(7, 10)}])
+def test_the_classifier_is_not_needed(classifier, other, tmp_path):
+    state = {k: v for k, v in other.state_dict().items() if not k.startswith("fc.")}
+    path = tmp_path / "weights.pth"
+    torch.save(state | classifier, path)
+    wanted = make(backbone=other).fit_transform(IMAGES)
+    found = make(weights=path).fit_transform(IMAGES)
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_model_is_loaded_without_its_file_of_weights(other, tmp_path):
@@ -486,11 +678,21 @@ class Opaque(nn.Module):
         (
             {"backbone": make_net(n_channels=4)},
             ValueError,
-            "takes images of 4 channels",
+            "takes images with channels: 4, and these have 3",
         ),
         ({"size": 3}, ValueError, "makes no map"),
         ({"size": -3}, ValueError, "size=-3; give the shorter side"),
         ({"size": 96.5}, ValueError, "size=96.5; give the shorter side"),
+        ({"size": True}, ValueError, "size=True; give the shorter side"),
+        ({"n_units": 0}, ValueError, "n_units=0; give an integer"),
+        ({"trained": ["last"]}, ValueError, "choose one of"),
+        ({"mean": [123, 116, 103]}, ValueError, "divide them by 255"),
+        ({"std": [0, 1, 1]}, ValueError, "cannot be those of images"),
+        ({"std": [np.nan] * 3}, ValueError, "cannot be those of images"),
+        ({"mean": "imagenet"}, TypeError, "must be a sequence of 3 numbers"),
+        ({"mean": 0.5}, TypeError, "must be a sequence of 3 numbers"),
+        ({"weights": {}}, TypeError, "weights is dict; give the path of a file"),
+        ({"weights": "/"}, FileNotFoundError, "'/' is a folder"),
         ({"mean": [0.5]}, ValueError, "mean has 1 values, but the backbone takes 3"),
         ({"std": np.ones(4)}, ValueError, "std has 4 values"),
         ({"weights": "nowhere.pth"}, FileNotFoundError, "'nowhere.pth' is no file"),
@@ -506,9 +708,11 @@ def test_what_cannot_be_used_is_refused(settings, error, message):
     [
         (b"text", "holds no weights of torch"),
         ({"epoch": 3}, "holds no weights of torch"),
+        (NET, "but other objects, such as a whole module"),
+        ({"stem.weight": torch.full((4, 3, 3, 3), torch.nan)}, "holds NaN"),
         ({"stem.weight": torch.zeros(3)}, "stem.weight"),
         (NET.stages.state_dict(), "give the file of this very net"),
-        (dict(list(renamed(NET.state_dict()).items())[:4]), "holds 4 tensors"),
+        (dict(list(renamed(NET.state_dict()).items())[:4]), "holds 4 tensors, and"),
         (
             NET.state_dict() | {"stem.bias": torch.zeros(9)},
             r"stem.bias has shape \(9,\)",
@@ -600,5 +804,5 @@ def test_a_net_of_timm_by_its_name(imagenet):
         dim.set_params(output_layer="hidden")
     found = named.transform(IMAGES)
     np.testing.assert_allclose(found, wanted.transform(IMAGES), rtol=1e-3, atol=1e-4)
-    with pytest.raises(ValueError, match="did you mean 'tf_efficientnet_lite0'"):
+    with pytest.raises(ValueError, match="did you mean 'tf_efficientnet_lite"):
         make(backbone="tf_efficientnet_lite", weights=weights).fit(IMAGES)

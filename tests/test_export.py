@@ -484,7 +484,7 @@ def test_a_loaded_encoder_transforms_and_no_more(tmp_path):
 
 def test_encoders_of_users_are_refused(tmp_path):
     own = DeepInfomaxTransformer(4, encoder=Own, max_iter=1).fit(samples("mlp"))
-    with pytest.raises(TypeError, match="encoder=Own is not one of the encoders of sk"):
+    with pytest.raises(TypeError, match="encoder=Own is not one of those that"):
         save_encoder(own, tmp_path / "a")
     features = to_torch(own)(torch.from_numpy(samples("mlp")))
     np.testing.assert_array_equal(features, own.transform(samples("mlp")))

@@ -58,8 +58,8 @@ class BackboneEncoder(Encoder):
     """Encoder of images around a pretrained net, better on your images than the net.
 
     The first layer is a pretrained net of another library. Its features are the means
-    of its last map, and those in 3x3 windows of the map before, at twice the
-    resolution. `learn_first` then learns a linear map of these features from views of
+    of its last map, and those in 3x3 windows of the map before, at twice the resolution
+    in most nets. `learn_first` then learns a linear map of these features from views of
     the samples, in closed form: directions in which views of one image differ are
     shrunk. So the features of the net stay in what `transform` returns. With `trained`,
     parts of a copy of the net are trained on, and the features of the copy stand beside
@@ -73,12 +73,13 @@ class BackboneEncoder(Encoder):
         Size of the global features; above 1,024, columns repeat.
     backbone : str, torch.nn.Module or callable
         The net: a name of a model of timm, a module, which is copied, or a function
-        without parameters that returns one. It must make maps (n, c, h, w) within;
-        what it returns is not used.
+        without parameters that returns one. It must be convolutional, and make maps
+        (n, c, h, w) within. What stands behind the last one does not run.
     weights : str or path-like, default=None
         File of its weights, a state_dict of torch or safetensors. None leaves those
         that a module or function brings. Names may be those of another library, if the
-        tensors are the same and in the same order. The file is read in `fit` alone.
+        tensors are the same and in the same order; what does not run may be missing.
+        The file is read in `fit` alone.
     trained : {"none", "norms", "last", "all"}, default="none"
         What DIM trains of the net: nothing, weights and biases of its normalisations,
         all layers after the middle map, or all layers, the earlier the less. Statistics
@@ -105,7 +106,9 @@ class BackboneEncoder(Encoder):
     mirror image, so that both have the same; that takes twice the time. Training views
     are shrunk by a quarter, as crops enlarge things, unless less than 64 pixels remain.
 
-    Values from 0 to 1, 255 or 65,535 are recognised, and others taken as standardised.
+    Images of values from 0 to 1, 255 or 65,535 are recognised by the largest value of
+    most. Where that is less than half of the range, as with 12 bits, it is what images
+    are divided by. Those with negative values are taken as standardised.
 
     The hidden features are those of the net before the linear map, the conv features
     its last map, and local features are those of the middle map.
@@ -157,7 +160,7 @@ class BackboneEncoder(Encoder):
     ) -> None:
         super().__init__()
         check_shape(self, input_shape)
-        self._check(backbone, weights, trained, size)
+        self._check(backbone, weights, trained, size, n_units)
         self.weights = weights
         self.trained = trained
         self.has_fixed_part = trained == "none"
@@ -171,7 +174,9 @@ class BackboneEncoder(Encoder):
         trace = Trace(self.net, (n_taken, *self.prepare.sides))
         maps = trace.last_maps()
         self.middle, self.last = maps[max(0, len(maps) - 2)], maps[-1]
-        keep_outputs(self.net, [self.middle.name, self.last.name])
+        names = sorted([self.middle.name, self.last.name], key=trace.position)
+        keep_outputs(self.net, names, trace.n_calls[names[-1]])
+        self.needed = trace.needed(names[-1])
         n_middle, height, width = self.middle.shape
         self.grid = (min(GRID, height), min(GRID, width))
         self.local_sides = (min(LOCAL_SIDE, height), min(LOCAL_SIDE, width))
@@ -193,9 +198,11 @@ class BackboneEncoder(Encoder):
         self.is_first_training = False
 
     @staticmethod
-    def _check(backbone: Backbone, weights: Any, trained: str, size: Any) -> None:
-        """Raise a ValueError for parameters that are wrong, whatever the net is."""
-        if trained not in RATES:
+    def _check(
+        backbone: Backbone, weights: Any, trained: Any, size: Any, n_units: Any
+    ) -> None:
+        """Raise an error for parameters that are wrong, whatever the net is."""
+        if not isinstance(trained, str) or trained not in RATES:
             raise ValueError(
                 f"trained={trained!r}; choose one of {', '.join(map(repr, RATES))}."
             )
@@ -205,19 +212,26 @@ class BackboneEncoder(Encoder):
                 "weights=, the path of their file, or a function that returns a net "
                 "with weights."
             )
-        if size is not None and not (isinstance(size, int | np.integer) and size > 0):
+        if not isinstance(weights, str | os.PathLike | None):
+            raise TypeError(
+                f"weights is {type(weights).__name__}; give the path of a file, or "
+                "None and a net that has its weights."
+            )
+        if size is not None and not _is_count(size):
             raise ValueError(
                 f"size={size!r}; give the shorter side of images in pixels, or None."
             )
+        if not _is_count(n_units):
+            raise ValueError(f"n_units={n_units!r}; give an integer of at least 1.")
 
     def _count_channels(self, n_channels: int) -> int:
         """Return how many channels the net takes, if images can have as many."""
         n_taken = count_channels(self.net)
         if n_channels not in (1, n_taken):
             raise ValueError(
-                f"backbone={type(self.net).__name__} takes images of {n_taken} "
-                f"channels, and these have {n_channels}; convert them, or give a net "
-                "that takes as many."
+                f"backbone={type(self.net).__name__} takes images with channels: "
+                f"{n_taken}, and these have {n_channels}; convert them, as "
+                "ImageLoader(mode='RGB') or mode='L' does, or give another net."
             )
         return n_taken
 
@@ -240,6 +254,11 @@ class BackboneEncoder(Encoder):
             )
             if parameter.requires_grad:
                 factors[f"net.{name}"] = rate * decay ** (1 - position / last)
+        if self.trained != "none" and not factors:
+            raise ValueError(
+                f"trained={self.trained!r} would train nothing of "
+                f"backbone={type(self.net).__name__}; choose trained='none' or 'all'."
+            )
         return factors
 
     @staticmethod
@@ -316,7 +335,7 @@ class BackboneEncoder(Encoder):
             If there are no such weights.
         """
         if self.weights is not None:
-            load_weights(self.net, self.weights)
+            load_weights(self.net, self.weights, self.needed)
         self.prepare.learn(batch)
         self.n_learnt.fill_(len(batch))
         if self.frozen is None:
@@ -343,8 +362,8 @@ class BackboneEncoder(Encoder):
             Makes views; with None the map is that of principal components.
         """
         self.is_first_training = False
-        # A smaller part of a stream would make a worse map.
-        if len(batch) >= self.n_learnt:
+        # A much smaller part of a stream would make a worse map.
+        if 2 * len(batch) >= self.n_learnt:
             self._learn_map(self.map, batch, seed, augment)
 
     @torch.no_grad()
@@ -475,3 +494,8 @@ class BackboneEncoder(Encoder):
     def _shrink(self, view: Tensor) -> Tensor:
         scale = self.view_scale or 1
         return resize(view, [round(scale * side) for side in view.shape[2:]])
+
+
+def _is_count(value: Any) -> bool:
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return is_integer and value > 0

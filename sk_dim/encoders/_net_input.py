@@ -12,6 +12,7 @@ from sk_dim.encoders._backbone_nets import IMAGENET_MEAN, IMAGENET_STD, Pretrain
 
 LEAST_SIDE = 96  # pixels that smaller images are enlarged to
 RANGES = (1.0, 255.0, 65535.0)  # largest values of images, whose smallest is 0
+NEGATIVE = 0.05  # share of the largest value, above which negative ones count
 
 
 class NetInput(nn.Module):
@@ -36,6 +37,7 @@ class NetInput(nn.Module):
     offset: Tensor
     own_mean: Tensor
     own_std: Tensor
+    wanted: Tensor
 
     def __init__(
         self,
@@ -48,12 +50,14 @@ class NetInput(nn.Module):
     ) -> None:
         super().__init__()
         n_channels, *self.own_sides = input_shape
-        self.wanted = torch.tensor(
-            [
-                _per_channel("mean", mean, told.mean, n_taken),
-                _per_channel("std", std, told.std, n_taken),
-            ]
-        )
+        means = _per_channel("mean", mean, told.mean, n_taken)
+        stds = _per_channel("std", std, told.std, n_taken)
+        self.register_buffer("wanted", torch.tensor([means, stds]))
+        if not (self.wanted.abs() <= 1).all() or min(stds) <= 0:
+            raise ValueError(
+                f"mean={means} and std={stds} cannot be those of images of values from "
+                "0 to 1; divide them by 255 if the net was trained on values up to 255."
+            )
         shortest = min(self.own_sides)
         self.shortest = size or min(told.side, max(LEAST_SIDE, shortest))
         self.sides = [round(s * self.shortest / shortest) for s in self.own_sides]
@@ -64,17 +68,18 @@ class NetInput(nn.Module):
 
     def learn(self, batch: Tensor) -> None:
         """Learn from some samples what values they had before they were scaled."""
-        images = batch * self.own_std + self.own_mean
-        low, high = float(images.min()), float(images.max())
-        # Scaling and its inverse leave rounding errors.
-        is_positive = low >= -1e-3 * high
-        fitting = [r for r in RANGES if is_positive and high <= 1.001 * r]
-        if fitting:
-            mean, std = self.own_mean / fitting[0], self.own_std / fitting[0]
+        images = (batch * self.own_std + self.own_mean).flatten(1)
+        # Of most images: resizing leaves values outside of the range in some.
+        low, high = (float(m.median()) for m in (images.amin(1), images.amax(1)))
+        if low >= -NEGATIVE * high:
+            # Scaling and its inverse leave rounding errors.
+            fitting = [r for r in RANGES if r / 2 <= high <= 1.001 * r]
+            whole = fitting[0] if fitting else high or 1.0
+            mean, std = self.own_mean / whole, self.own_std / whole
         else:
             told = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=batch.device)
             mean, std = told[:, :, None, None].mean(dim=1, keepdim=True)
-        wanted_mean, wanted_std = self.wanted.to(batch.device)[:, :, None, None]
+        wanted_mean, wanted_std = self.wanted[:, :, None, None]
         self.gain.copy_(std / wanted_std)
         self.offset.copy_((mean - wanted_mean) / wanted_std)
 
@@ -106,7 +111,13 @@ def _per_channel(
             if len(values) == n_channels
             else [float(np.mean(values))] * n_channels
         )
-    values = [float(value) for value in np.ravel(given)]
+    try:
+        values = [float(value) for value in given]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}={given!r:.60} must be a sequence of {n_channels} numbers, one for "
+            "each channel that the backbone takes."
+        ) from error
     if len(values) != n_channels:
         raise ValueError(
             f"{name} has {len(values)} values, but the backbone takes {n_channels} "

@@ -310,8 +310,8 @@ def _name_encoder(build: Any) -> tuple[str, dict[str, Any]]:
     settings.pop("compile_mode", None)
     if not names or not _is_plain(settings) or has_positions:
         raise TypeError(
-            f"encoder={getattr(inner, '__name__', inner)!s:.60} is not one of the "
-            f"encoders of sk_dim ({', '.join(ENCODERS)}) with plain settings, and "
+            f"encoder={getattr(inner, '__name__', inner)!s:.60} is not one of those "
+            f"that files hold ({', '.join(ENCODERS)}) with plain settings, and "
             "loading such a file would have to run its code; use joblib, or to_onnx."
         )
     return names[0], settings

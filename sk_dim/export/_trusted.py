@@ -11,7 +11,7 @@ from sk_dim._training._model import Model
 from sk_dim.augmentations import AUGMENTATIONS, Compose
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
-from sk_dim.encoders import ENCODERS
+from sk_dim.encoders import ENCODERS, BackboneEncoder
 from sk_dim.export._encoder_file import EncoderModel
 
 
@@ -28,6 +28,7 @@ _PARTS = (
     InputFormat,
     Compose,
     partial,
+    BackboneEncoder,
     *ENCODERS.values(),
     *CRITICS.values(),
     *BOUNDS.values(),
