@@ -167,6 +167,21 @@ class Sharing(nn.Module):
         return self.fc(batch.mean(dim=(2, 3)))
 
 
+class CalledBehind(Sharing):
+    def forward(self, batch):
+        for layer in self.layers[:-1]:
+            batch = self.act(layer(batch))
+        return self.fc(self.act(self.layers[-1](batch).mean(dim=(2, 3))))
+
+
+@pytest.mark.parametrize("net", [Sharing(), CalledBehind()])
+def test_weights_that_a_map_needs(net):
+    trace = Trace(net.eval(), (3, 96, 96))
+    needed = trace.needed(trace.last_maps()[-1].name)
+    layers = [f"layers.{i}.{kind}" for i in range(5) for kind in ("weight", "bias")]
+    assert needed == layers
+
+
 def test_a_module_that_is_called_again():
     net = Sharing()
     encoder = make(backbone=net).fit(IMAGES).encoder_

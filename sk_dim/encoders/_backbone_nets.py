@@ -263,8 +263,8 @@ class Trace:
     ----------
     outputs : dict of str to tuple of int or None
         Shape of the map ``(c, h, w)`` that each module returns, None of what is none.
-    begins : dict of str to int
-        How many modules are done when each begins.
+    begins, ends : dict of str to int
+        How many calls are done when each module first begins, and last ends.
     n_calls : Counter
         How many times each is called.
 
@@ -279,6 +279,7 @@ class Trace:
         self.shape = shape
         self.outputs: dict[str, tuple[int, ...] | None] = {}
         self.begins: dict[str, int] = {}
+        self.ends: dict[str, int] = {}
         self.n_calls: Counter[str] = Counter()
         hooks = []
         for name, module in net.named_modules():
@@ -299,10 +300,11 @@ class Trace:
                 hook.remove()
 
     def _begin(self, name: str, module: nn.Module, inputs: Any) -> None:
-        self.begins.setdefault(name, len(self.outputs))
+        self.begins.setdefault(name, self.n_calls.total())
 
     def _note(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         self.n_calls[name] += 1
+        self.ends[name] = self.n_calls.total()
         self.outputs.pop(name, None)  # of what runs twice, the last counts
         is_map = isinstance(output, Tensor) and output.ndim == 4
         self.outputs[name] = tuple(output.shape[1:]) if is_map else None
@@ -371,11 +373,10 @@ class Trace:
 
     def needed(self, last: str) -> list[str]:
         """Return the names of weights that a map depends on, as far as can be told."""
-        n_done = 1 + list(self.outputs).index(last)
         return [
             name
             for name in self.net.state_dict()
-            if self.begins.get(name.rpartition(".")[0], 0) < n_done
+            if self.begins.get(name.rpartition(".")[0], 0) < self.ends[last]
         ]
 
 
