@@ -272,6 +272,14 @@ def test_net_sees_images_as_it_was_trained_with(scale):
     )
 
 
+def test_most_images_are_blank():
+    images = np.concatenate([np.zeros_like(IMAGES[:30]), IMAGES[:10]])
+    dim = make().set_params(output_layer="hidden").fit(images)
+    np.testing.assert_allclose(
+        dim.transform(images), reference(NET, images), rtol=2e-3, atol=2e-4
+    )
+
+
 def test_one_value_out_of_the_range_changes_little():
     images = IMAGES / np.float32(255)
     images[0, 0, 0, :2] = [-0.01, 1.01]

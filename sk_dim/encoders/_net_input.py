@@ -13,6 +13,7 @@ from sk_dim.encoders._backbone_nets import IMAGENET_MEAN, IMAGENET_STD, Pretrain
 LEAST_SIDE = 96  # pixels that smaller images are enlarged to
 RANGES = (1.0, 255.0, 65535.0)  # largest values of images, whose smallest is 0
 NEGATIVE = 0.05  # share of the largest value, above which negative ones count
+BLANK = 0.01  # share of the largest value that no value of a blank image is above
 
 
 class NetInput(nn.Module):
@@ -69,8 +70,10 @@ class NetInput(nn.Module):
     def learn(self, batch: Tensor) -> None:
         """Learn from some samples what values they had before they were scaled."""
         images = (batch * self.own_std + self.own_mean).flatten(1)
-        # Of most images: resizing leaves values outside of the range in some.
-        low, high = (float(m.median()) for m in (images.amin(1), images.amax(1)))
+        # Of most that are not blank: resizing leaves some values outside of the range.
+        peaks = images.amax(1)
+        peaks = peaks[peaks > BLANK * peaks.max()]
+        low, high = (float(m.median()) for m in (images.amin(1), peaks))
         if low >= -NEGATIVE * high:
             # Scaling and its inverse leave rounding errors.
             fitting = [r for r in RANGES if r / 2 <= high <= 1.001 * r]
