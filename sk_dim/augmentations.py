@@ -16,10 +16,12 @@ This module imports nothing of its own package.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
+from torch.nn.functional import grid_sample, interpolate, pad
 
 __all__ = [
     "AUGMENTATIONS",
@@ -42,10 +44,8 @@ def _draw(
     n_columns: int = 1,
 ) -> Tensor:
     """Draw uniform numbers, one row for each sample of the batch."""
-    unit = torch.rand(
-        len(batch), n_columns, generator=generator, device=batch.device
-    ).to(batch.dtype)
-    return low + (high - low) * unit
+    empty = batch.new_empty(len(batch), n_columns)
+    return empty.uniform_(low, high, generator=generator)
 
 
 def _per_sample(values: Tensor, batch: Tensor) -> Tensor:
@@ -59,6 +59,7 @@ def crop(
     *,
     min_area: float = 0.7,
     max_angle: float = 10.0,
+    scale: float = 1.0,
 ) -> Tensor:
     """Cut out a random part, slightly tilted, and resize it to the whole.
 
@@ -73,10 +74,12 @@ def crop(
     max_angle : float, default=10.0
         Largest tilt of images to either side, in degrees. What lies outside the image
         repeats its border.
+    scale : float, default=1.0
+        Sides of the view, as a share of those of the sample.
 
     Returns
     -------
-    Tensor of the shape, dtype and device of `batch`
+    Tensor of the dtype and device of `batch`, and of its shape with sides times `scale`
         Aspect ratio and colour are kept, and what is left and right.
 
     Examples
@@ -88,19 +91,37 @@ def crop(
     if batch.ndim == 3:
         # A series is an image of one row, of which only columns are cut away.
         size = _draw(batch, generator, min_area, 1.0)
-        image = batch.unsqueeze(2)
-        x_row = torch.cat([size, 0 * size, _place(size, batch, generator)], dim=1)
-        y_row = x_row.new_tensor([0.0, 1.0, 0.0]).expand_as(x_row)
-        return _resample(image, torch.stack([x_row, y_row], dim=1)).squeeze(2)
+        whole, none = torch.ones_like(size), torch.zeros_like(size)
+        x, y = (size, none, _place(size, batch, generator)), (none, whole, none)
+        length = round(scale * batch.shape[2])
+        return _resample(batch.unsqueeze(2), x, y, (1, length)).squeeze(2)
+    return _crop_images(batch, generator, min_area, max_angle, scale)
+
+
+def _crop_images(
+    batch: Tensor,
+    generator: torch.Generator | None,
+    min_area: float,
+    max_angle: float,
+    scale: float,
+    *,
+    flips: bool = False,
+) -> Tensor:
+    """Crop images and, if asked for, flip one half of them on the way."""
     size = _draw(batch, generator, min_area, 1.0).sqrt()
-    angle = _draw(batch, generator, -1.0, 1.0) * math.radians(max_angle)
-    cos, sin = size * angle.cos(), size * angle.sin()
+    cos, sin = size, torch.zeros_like(size)
+    if max_angle:
+        angle = _draw(batch, generator, -max_angle, max_angle).deg2rad()
+        cos, sin = size * angle.cos(), size * angle.sin()
+    left, top = (_place(size, batch, generator) for _ in range(2))
     # Both sides count from -1 to 1 whatever their lengths, which a rotation must not.
     height, width = batch.shape[2:]
-    x, y = (_place(size, batch, generator) for _ in range(2))
-    x_row = torch.cat([cos, -sin * (height / width), x], dim=1)
-    y_row = torch.cat([sin * (width / height), cos, y], dim=1)
-    return _resample(batch, torch.stack([x_row, y_row], dim=1))
+    right, down = cos, sin * (width / height)
+    if flips:
+        sign = torch.ones_like(size).copysign(_draw(batch, generator, -1.0, 1.0))
+        right, down = right * sign, down * sign
+    x, y = (right, -sin * (height / width), left), (down, cos, top)
+    return _resample(batch, x, y, (round(scale * height), round(scale * width)))
 
 
 def _place(size: Tensor, batch: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -108,9 +129,27 @@ def _place(size: Tensor, batch: Tensor, generator: torch.Generator | None) -> Te
     return (1 - size) * _draw(batch, generator, -1.0, 1.0)
 
 
-def _resample(batch: Tensor, affine: Tensor) -> Tensor:
-    """Look up each image (n, c, h, w) at its own affine map (n, 2, 3) of the grid."""
-    grid = affine_grid(affine, list(batch.shape), align_corners=False)
+def _resample(
+    batch: Tensor,
+    x: tuple[Tensor, ...],
+    y: tuple[Tensor, ...],
+    sides: tuple[int, int],
+) -> Tensor:
+    """Look up images (n, c, h, w) at affine maps of a grid of these sides.
+
+    `x` and `y` are what a column, a row and the centre count in either coordinate of an
+    image, each (n, 1). Torch's own affine_grid takes longer than the look-up.
+    """
+    rows, columns = (
+        (torch.arange(side, dtype=batch.dtype, device=batch.device) + 0.5) * (2 / side)
+        - 1
+        for side in sides
+    )
+    maps = zip(x, y, strict=True)
+    of_column, of_row, centre = (torch.stack(each, dim=2) for each in maps)
+    along = torch.addcmul(centre, columns[:, None], of_column)  # (n, w, 2)
+    across = rows[:, None] * of_row  # (n, h, 2)
+    grid = across.unsqueeze(2) + along.unsqueeze(1)
     return grid_sample(
         batch, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
@@ -169,13 +208,13 @@ def color(
     >>> color(torch.rand(4, 3, 32, 32)).shape
     torch.Size([4, 3, 32, 32])
     """
-    n_channels = batch.shape[1]
-    contrast = _per_sample(_draw(batch, generator, 1 - strength, 1 + strength), batch)
+    contrast = _draw(batch, generator, 1 - strength, 1 + strength)
     brightness = _per_sample(_draw(batch, generator, -strength, strength), batch)
-    if n_channels == 3:
-        mixing = _turn_colors(batch, generator, strength)
-        batch = torch.einsum("nij,nj...->ni...", mixing, batch)
-    return batch * contrast + brightness
+    if batch.shape[1] != 3:
+        return torch.addcmul(brightness, batch, _per_sample(contrast, batch))
+    mixing = _turn_colors(batch, generator, strength) * contrast.unsqueeze(2)
+    mixed = torch.baddbmm(brightness.flatten(2), mixing, batch.flatten(2))
+    return mixed.view_as(batch)
 
 
 def _turn_colors(
@@ -185,13 +224,21 @@ def _turn_colors(
     saturation = _draw(batch, generator, 1 - strength, 1 + strength)
     is_grey = _draw(batch, generator, 0.0, 1.0) < 0.2
     saturation = saturation.masked_fill(is_grey, 0.0).unsqueeze(2)  # (n, 1, 1)
-    angle = 2 * math.pi * _draw(batch, generator, -strength / 4, strength / 4)
-    angle = angle.unsqueeze(2)
-    grey = batch.new_full((3, 3), 1 / 3)
-    turn = batch.new_tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-    chroma = torch.eye(3, dtype=batch.dtype, device=batch.device) - grey
+    most = 2 * math.pi * strength / 4
+    angle = _draw(batch, generator, -most, most).unsqueeze(2)
+    grey, chroma, turn = _color_axes(batch.dtype, batch.device)
     # Rodrigues' formula for a rotation about the grey axis.
     return grey + saturation * (angle.cos() * chroma + angle.sin() * turn)
+
+
+@cache
+def _color_axes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Parts (3, 3) of a rotation about the grey axis; a GPU would wait for new ones."""
+    with torch.inference_mode(mode=False):
+        turn = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+        grey = torch.full((3, 3), 1 / 3)
+        axes = grey, torch.eye(3) - grey, turn
+        return tuple(each.to(device, dtype) for each in axes)
 
 
 def noise(
@@ -304,7 +351,9 @@ def corrupt(
     return torch.where(is_replaced, batch.gather(0, others), batch)
 
 
-def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def natural(
+    batch: Tensor, generator: torch.Generator | None = None, *, scale: float = 1.0
+) -> Tensor:
     """Crop, flip and color: the views for photographs of things.
 
     The crop leaves at least three tenths of the area, and does not tilt.
@@ -315,10 +364,12 @@ def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
         Samples, scaled.
     generator : torch.Generator, default=None
         On the device of the batch.
+    scale : float, default=1.0
+        Sides of the view, as a share of those of the sample.
 
     Returns
     -------
-    Tensor of the shape, dtype and device of `batch`
+    Tensor of the dtype and device of `batch`, and of its shape with sides times `scale`
 
     Examples
     --------
@@ -326,8 +377,11 @@ def natural(batch: Tensor, generator: torch.Generator | None = None) -> Tensor:
     >>> natural(torch.rand(4, 3, 32, 32)).shape
     torch.Size([4, 3, 32, 32])
     """
-    cropped = crop(batch, generator, min_area=0.3, max_angle=0.0)
-    return color(flip(cropped, generator), generator)
+    if batch.ndim == 4:
+        view = _crop_images(batch, generator, 0.3, 0.0, scale, flips=True)
+    else:
+        view = flip(crop(batch, generator, min_area=0.3, scale=scale), generator)
+    return color(view, generator)
 
 
 @dataclass(frozen=True)
@@ -353,6 +407,28 @@ class Compose:
         for augment in self.augmentations:
             batch = augment(batch, generator)
         return batch
+
+
+def scaled(augment: Callable[..., Tensor], scale: float) -> Callable | None:
+    """Return an augmentation with the sides of its views times `scale`.
+
+    That is one that crops first, and then changes each pixel by itself: the views are
+    those that would be shrunk, but made without the pixels that shrinking takes away.
+    None stands for all others.
+    """
+    first, *others = getattr(augment, "augmentations", (augment,))
+    if unwrap(first) not in (crop, natural):
+        return None
+    if not all(unwrap(each) in (flip, color) for each in others):
+        return None
+    return Compose((partial(first, scale=scale), *others))
+
+
+def unwrap(augment: Any) -> Any:
+    """Return what a functools.partial calls."""
+    while isinstance(augment, partial):
+        augment = augment.func
+    return augment
 
 
 AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {

@@ -72,7 +72,7 @@ def split_scores(scores: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
 
 def _mean_unmasked(values: Tensor, scores: Tensor) -> Tensor:
     """Mean of `values`, which are 0 where `scores` are masked, over the others."""
-    return values.sum() / (~scores.isneginf()).sum()
+    return values.sum() / (scores > -math.inf).sum()
 
 
 def infonce(positive: Tensor, negative: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def infonce(positive: Tensor, negative: Tensor) -> Tensor:
     >>> round(float(infonce(torch.tensor([9.0, 9.0]), torch.zeros(2, 3))), 2)
     1.39
     """
-    n_candidates = 1 + (~negative.isneginf()).sum(dim=1)
+    n_candidates = 1 + (negative > -math.inf).sum(dim=1)
     log_partition = torch.logaddexp(positive, negative.logsumexp(dim=1))
     return (positive - log_partition + n_candidates.log()).mean()
 
@@ -228,7 +228,7 @@ def donsker_varadhan(positive: Tensor, negative: Tensor) -> Tensor:
     >>> float(donsker_varadhan(torch.full((4,), 7.0), torch.full((4, 3), 5.0)))
     2.0
     """
-    n_negatives = (~negative.isneginf()).sum(dim=(0, 1))
+    n_negatives = (negative > -math.inf).sum(dim=(0, 1))
     log_mean_exp = negative.logsumexp(dim=(0, 1)) - n_negatives.log()
     return positive.mean() - log_mean_exp.mean()
 

@@ -94,13 +94,7 @@ class Critic(nn.Module):
                 f"(n, k, ...) with positive {shape} here; it returned "
                 f"{describe(scores)}."
             )
-        value = bound(*scores)
-        if not isinstance(value, Tensor) or value.shape != ():
-            raise ValueError(
-                "a bound must return one number, a Tensor of shape (); it returned "
-                f"{describe(value)}."
-            )
-        return value
+        return _value(bound, *scores)
 
     def of_negatives(self, groups: Tensor, n_negatives: int) -> Tensor:
         """Say which groups the local features of the negatives are of.
@@ -135,6 +129,17 @@ class Critic(nn.Module):
                 "see sk_dim.critics.Critic."
             )
         return groups.repeat_interleave(n_negatives // len(groups)).unsqueeze(0)
+
+
+def _value(bound: Bound, positive: Tensor, negative: Tensor) -> Tensor:
+    """Compute a bound, which may be the user's own."""
+    value = bound(positive, negative)
+    if not isinstance(value, Tensor) or value.shape != ():
+        raise ValueError(
+            "a bound must return one number, a Tensor of shape (); it returned "
+            f"{describe(value)}."
+        )
+    return value
 
 
 def max_scores(device: torch.device) -> int:
@@ -576,6 +581,42 @@ def bound_in_blocks(
     local, global_ = critic.embed(local, global_, in_blocks=True)
     with torch.autocast(global_.device.type, enabled=False):
         return BoundInBlocks.apply(bound, local, global_)
+
+
+def bound_of_views(
+    bound: Bound, local: Tensor, global_: Tensor, n_views: int
+) -> Tensor:
+    """Compute the mean bound over views, each of which has negatives of its own.
+
+    Parameters
+    ----------
+    bound : callable
+        ``bound(positive, negative) -> Tensor of shape ()`` in nats.
+    local : Tensor of shape (v n, l, u)
+        Embedded local features of n samples in the first view, in the second, and so
+        on.
+    global_ : Tensor of shape (v n, u)
+        Embedded global features that they go with.
+    n_views : int
+        How many views v there are.
+
+    Returns
+    -------
+    Tensor of shape ()
+        In nats.
+    """
+    n, n_locations = len(local) // n_views, local.shape[1]
+    with torch.autocast(local.device.type, enabled=False):
+        keys = local.view(n_views, n * n_locations, -1).transpose(1, 2)
+        scores = torch.bmm(global_.view(n_views, n, -1), keys)  # (v, n, n l)
+    scores = scores.view(n_views, n, n, n_locations)
+    positive = scores.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(0, 1)
+    own = torch.eye(n, dtype=torch.bool, device=scores.device).unsqueeze(2)
+    negative = scores.masked_fill(own, -math.inf).view(len(local), -1, 1)
+    if is_row_mean(bound):  # and all rows have as many negatives
+        return _value(bound, positive, negative)
+    parts = zip(positive.split(n), negative.split(n), strict=True)
+    return torch.stack([_value(bound, *part) for part in parts]).mean()
 
 
 CRITICS: dict[str, Callable[[int, int], nn.Module]] = {

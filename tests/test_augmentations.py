@@ -12,6 +12,7 @@ from sk_dim.augmentations import (
     crop,
     flip,
     natural,
+    scaled,
     warp,
 )
 
@@ -169,3 +170,38 @@ def test_natural_is_crop_then_flip_then_color():
     assert torch.equal(
         natural(batch, generator()), one_after_the_other(batch, generator())
     )
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        natural,
+        functools.partial(crop, min_area=0.5),
+        Compose((crop, flip, functools.partial(color, strength=0.2))),
+    ],
+)
+def test_a_scaled_view_is_the_view_shrunk(augment):
+    smooth = torch.randn(20, 3, 5, 5, generator=generator())
+    sides = {"mode": "bicubic", "antialias": True}
+    batch = torch.nn.functional.interpolate(smooth, (48, 60), **sides)
+    shrunk = torch.nn.functional.interpolate(
+        augment(batch, generator(1)), (24, 30), mode="bilinear", antialias=True
+    )
+    view = scaled(augment, 0.5)(batch, generator(1))
+    assert view.shape == shrunk.shape
+    assert float((view - shrunk).abs().mean()) < 0.05 * float(batch.std())
+
+
+@pytest.mark.parametrize(
+    "augment", [flip, Compose((crop, corrupt)), Compose((flip, crop)), torch.clone]
+)
+def test_other_views_cannot_be_scaled(augment):
+    assert scaled(augment, 0.5) is None
+    assert scaled(functools.partial(augment), 0.5) is None
+
+
+def test_a_series_can_be_scaled():
+    series = torch.arange(40.0).expand(20, 2, 40)
+    view = crop(series, generator(), min_area=1.0, scale=0.5)
+    torch.testing.assert_close(view[0, 0], torch.arange(0.5, 40, 2))
+    assert natural(series, generator(), scale=0.25).shape == (20, 2, 10)

@@ -15,6 +15,7 @@ from sk_dim.critics import (
     CosineCritic,
     DotCritic,
     bound_in_blocks,
+    bound_of_views,
     check_pairs,
 )
 
@@ -340,3 +341,15 @@ def test_it_must_be_known_which_samples_negatives_are_of():
         check_pairs(Shift(4), *features)
     with pytest.raises(ValueError, match="not those of all samples in order"):
         check_pairs(Shift(6), *features)
+
+
+@pytest.mark.parametrize("bound", [*BOUNDS.values(), lambda p, n: p.sum()])
+@pytest.mark.parametrize("n_views", [1, 2, 3])
+def test_the_bound_of_views_is_the_mean_of_theirs(bound, n_views):
+    critic = DotCritic(5, 3).double()
+    local = torch.randn(n_views, 7, 5, 4, dtype=torch.double)
+    codes = torch.randn(n_views, 7, 3, dtype=torch.double)
+    expected = sum(map(critic.evaluate, [bound] * n_views, local, codes)) / n_views
+    embedded = critic.embed(local.flatten(0, 1), codes.flatten(0, 1))
+    found = bound_of_views(bound, *embedded, n_views)
+    torch.testing.assert_close(found, expected)

@@ -533,9 +533,9 @@ def test_views_keep_the_size_of_the_samples():
     sides = []
     forward = net.module_.forward
     net.module_.forward = lambda batch: sides.append(batch.shape[2:]) or forward(batch)
-    views = [torch.randn(4, 1, 16, 16) for _ in range(2)]
-    net.encode_views(views)
-    net.encode_views(views, is_shrunk=False)
+    batch = torch.randn(4, 1, 16, 16)
+    for is_shrunk in (True, False):
+        net.encode_views(net.draw_views(batch, net.generator, is_shrunk=is_shrunk))
     assert sides == [(12, 12), (16, 16)]
     ids = np.arange(20) % 2
     rows = source_of(encoder, images)

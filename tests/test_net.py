@@ -20,6 +20,7 @@ from sk_dim._devices import seeded
 from sk_dim._training import _interrupts
 from sk_dim._training._preparing import prepare
 from sk_dim._training._schedule import Schedule
+from sk_dim.augmentations import crop, noise
 from sk_dim.critics import ConcatCritic
 from sk_dim.encoders import ConvEncoder, Features
 from sk_dim.evaluation import ProbingCallback
@@ -594,3 +595,35 @@ def _has_no_bfloat16(estimator):
     from sk_dim._devices import choose_device, has_bfloat16
 
     return not has_bfloat16(choose_device(estimator.device))
+
+
+def test_views_of_our_own_are_made_in_one_call_and_those_of_the_user_in_two(digits):
+    """A callable of the user may draw one angle, say, for a whole batch."""
+    sizes = []
+
+    def seen(batch, generator):
+        sizes.append(len(batch))
+        return crop(batch, generator)
+
+    net = quick(augment=("crop", seen)).fit(digits[0]).net_
+    sizes.clear()
+    batch = torch.randn(6, 1, 8, 8)
+    assert [len(view) for view in net.draw_views(batch, net.generator)] == [6, 6]
+    assert sizes == [6, 6]
+    net = quick(augment=["crop", functools.partial(noise, std=0.1)]).fit(digits[0]).net_
+    a, b = net.draw_views(batch, torch.Generator().manual_seed(0))
+    both = net.augment(torch.cat([batch, batch]), torch.Generator().manual_seed(0))
+    assert torch.equal(torch.cat([a, b]), both)
+    assert not torch.equal(a, b)
+
+
+def test_modes_are_set_again_after_a_callback_that_encodes(digits):
+    class Encode(Callback):
+        modes: ClassVar[list] = []
+
+        def on_batch_end(self, net, batch, training, **_):
+            self.modes.append(net.module_.training)
+            net.evaluation_step(batch)
+
+    quick(callbacks=[Encode()], validation_fraction=0.3).fit(digits[0])
+    assert Encode.modes == [True, True, False] * 2

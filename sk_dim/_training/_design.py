@@ -21,6 +21,7 @@ from sk_dim.augmentations import (
     flip,
     natural,
     noise,
+    unwrap,
     warp,
 )
 from sk_dim.bounds import BOUNDS
@@ -106,7 +107,7 @@ class Design:
                     "torch.nn.Module."
                 )
             if hasattr(encoder, "is_mirrored"):
-                is_flipped = any(_unwrap(v) in (flip, natural) for v in self._views)
+                is_flipped = any(unwrap(v) in (flip, natural) for v in self._views)
                 # To mypy every attribute of a module is a tensor or a module.
                 encoder.is_mirrored = is_flipped  # type: ignore[assignment]
             # Its forward, because a call would compile an encoder that is to be.
@@ -135,6 +136,7 @@ class Design:
             precision=precision,
             seed=seed,
             has_own_parts=self.has_own_parts,
+            has_own_views=self.has_own_views,
             layer_shapes={k: tuple(v.shape[1:]) for k, v in features.layers().items()},
             device=device,
             train_split=None,
@@ -161,9 +163,15 @@ class Design:
             (self.encoder, ENCODERS),
             (self.critic, CRITICS),
             (self.bound, BOUNDS),
-            *((view, AUGMENTATIONS) for view in self._views if view is not None),
         )
-        return any(_unwrap(part) not in known.values() for part, known in parts)
+        is_own = any(unwrap(part) not in known.values() for part, known in parts)
+        return is_own or self.has_own_views
+
+    @property
+    def has_own_views(self) -> bool:
+        """Whether an augmentation is the user's own; settings of sk_dim's are not."""
+        known = (None, *AUGMENTATIONS.values())
+        return any(unwrap(view) not in known for view in self._views)
 
     def check_unchanged(self, other: Self) -> None:
         """Raise a ValueError if `other` would be another net."""
@@ -179,13 +187,6 @@ class Design:
                 "training can only go on with the same net; set it back, or fit anew "
                 "with warm_start=False."
             )
-
-
-def _unwrap(part: Any) -> Any:
-    """Return what a functools.partial calls."""
-    while isinstance(part, partial):
-        part = part.func
-    return part
 
 
 def _comparable(part: Any) -> Any:
@@ -220,7 +221,7 @@ def _choose_width(n_components: Any, encoder: Callable, fmt: InputFormat) -> int
             trait(None, "full_width")(fmt.shape) if full_width is None else full_width
         )
     width = check_integer("n_components", n_components, 1, or_none=True)
-    if width > CHECKED_WIDTH and _unwrap(encoder) in ENCODERS.values():
+    if width > CHECKED_WIDTH and unwrap(encoder) in ENCODERS.values():
         _check_width(width, encoder, fmt.shape)
     return width
 
@@ -267,7 +268,7 @@ def _choose_augment(augment: Any, kind: str) -> Callable | None:
 
 def _choose_one_augment(augment: Any, kind: str) -> Callable:
     chosen = check_choice("augment", augment, AUGMENTATIONS)
-    own = [name for name, view in AUGMENTATIONS.items() if view is _unwrap(chosen)]
+    own = [name for name, view in AUGMENTATIONS.items() if view is unwrap(chosen)]
     if own and kind not in KINDS.get(own[0], (kind,)):
         fitting = [name for name in AUGMENTATIONS if kind in KINDS.get(name, (kind,))]
         name = repr(augment) if isinstance(augment, str) else _name(augment)
@@ -281,7 +282,7 @@ def _choose_one_augment(augment: Any, kind: str) -> Callable:
 
 def _name(part: Any) -> str:
     """Return the name of a class or function, behind its settings."""
-    part = _unwrap(part)
+    part = unwrap(part)
     return getattr(part, "__name__", repr(part))
 
 

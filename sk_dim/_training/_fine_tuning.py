@@ -285,11 +285,11 @@ class FineTuner:
 
     def _encode_views(self, samples: Tensor, n_labelled: int) -> list[Features]:
         """Features of the views, a box erased in the second of unlabelled rows."""
-        drawn = self.net.draw_views(samples, self.generator)
+        # The head is to see things as large as in the samples that it will predict.
+        drawn = self.net.draw_views(samples, self.generator, is_shrunk=False)
         if self.targets is not None and len(drawn) == 2:
             drawn[1] = erase_box(drawn[1], n_labelled, self.generator)
-        # The head is to see things as large as in the samples that it will predict.
-        return self.net.encode_views(drawn, is_shrunk=False)
+        return self.net.encode_views(drawn)
 
     def _infomax(self, views: list[Features], rows: Tensor, n_labelled: int) -> Tensor:
         """Loss of Deep InfoMax; zero without its weight."""

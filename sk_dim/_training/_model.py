@@ -20,7 +20,7 @@ from sk_dim._inputs._sources import StreamedRows, stream, to_device
 from sk_dim._training._design import Design, check_augment
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._optimizers import forget_moments
-from sk_dim._training._progress import Position, records
+from sk_dim._training._progress import Position, check_last, records
 from sk_dim._training._saving import (
     checksum,
     copy_net,
@@ -260,9 +260,8 @@ class Model:
 
     def _check_features(self, rows: Rows) -> None:
         """Raise a ValueError if the last step made features that are not finite."""
-        layers = self._encode_few(rows).layers()
-        if not all(bool(each.isfinite().all()) for each in layers.values()):
-            raise self.net.diverged("features")
+        features = self._encode_few(rows).layers().values()
+        check_last(self.net.history, self.net.schedule.peak, features=features)
 
     # Use
 

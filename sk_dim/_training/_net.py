@@ -24,7 +24,13 @@ from sk_dim._training._optimizers import (
     build_optimizers,
     main_parameters,
 )
-from sk_dim._training._progress import EpochPart, Position, check_finite, record_means
+from sk_dim._training._progress import (
+    EpochPart,
+    Position,
+    check_finite,
+    check_last,
+    record_means,
+)
 from sk_dim._training._ranks import Alone, Ranks, check_shares
 from sk_dim._training._schedule import Schedule
 from sk_dim._training._views import ViewedRows, draw_views, encode_views
@@ -50,8 +56,9 @@ class InfomaxNet(NeuralNet):
         Of the forward pass in training.
     seed : int
         Of all that is drawn in training.
-    has_own_parts : bool
-        Whether a part is the user's own, which may draw from global generators.
+    has_own_parts, has_own_views : bool
+        Whether a part is the user's own, which may draw from global generators, or the
+        augmentation, which may draw once for a whole batch.
     layer_shapes : dict of tuple of int
         Shape of a sample's features by the names of the layers.
     **kwargs
@@ -67,6 +74,7 @@ class InfomaxNet(NeuralNet):
         precision: str,
         seed: int,
         has_own_parts: bool,
+        has_own_views: bool,
         layer_shapes: dict[str, tuple[int, ...]],
         **kwargs: Any,
     ) -> None:
@@ -77,6 +85,7 @@ class InfomaxNet(NeuralNet):
         self.schedule = Schedule(self.lr)
         self.n_steps = 0
         self.has_own_parts = has_own_parts
+        self.has_own_views = has_own_views
         self.layer_shapes = layer_shapes
         self.is_stopped_by_callback = False
         self.has_fixed_views = False
@@ -135,16 +144,20 @@ class InfomaxNet(NeuralNet):
             return encode_views(finish, list(batch.unbind(1)))
         return self.encode_views(self.draw_views(batch, generator))
 
-    def draw_views(self, batch: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """Two augmented versions of a scaled batch, or the batch itself."""
-        return draw_views(self.augment, batch, generator)
+    def draw_views(
+        self, batch: Tensor, generator: torch.Generator, *, is_shrunk: bool = True
+    ) -> list[Tensor]:
+        """Two augmented versions of a scaled batch, or the batch itself.
 
-    def encode_views(
-        self, views: list[Tensor], *, is_shrunk: bool = True
-    ) -> list[Features]:
-        """Features of scaled views of the same samples, shrunk if the encoder says."""
+        Those of images are shrunk if the encoder says.
+        """
         scale = trait(self.module_, "view_scale") if is_shrunk else None
-        return encode_views(self.module_, views, scale)
+        is_own = self.has_own_views
+        return draw_views(self.augment, batch, generator, is_own=is_own, scale=scale)
+
+    def encode_views(self, views: list[Tensor]) -> list[Features]:
+        """Features of scaled views of the same samples."""
+        return encode_views(self.module_, views)
 
     def _evaluate_terms(
         self,
@@ -173,7 +186,8 @@ class InfomaxNet(NeuralNet):
         self, batch: Tensor, groups: Tensor | None = None, **_: Any
     ) -> dict[str, Any]:
         """Forward and backward."""
-        self._set_training(True)
+        if not (self.module_.training and self.criterion_.training):
+            self._set_training(True)  # once an epoch: it walks through all modules
         own = self.ranks.own_generator(self.generator, self.seed, self.n_steps)
         step = self._evaluate_terms(batch, self.generator, own, groups)
         step["loss"].backward()
@@ -385,7 +399,8 @@ class InfomaxNet(NeuralNet):
             pair for pair in self.callbacks_ if not isinstance(pair[1], OwnCallback)
         ]
         self.callbacks = []
-        self._check_weights()
+        parameters = (*self.module_.parameters(), *self.criterion_.parameters())
+        check_last(self.history, self.schedule.peak, weights=parameters)
         return is_interrupted
 
     def _run_epochs(self, rows: Source, n_epochs: int | None) -> None:
@@ -400,16 +415,3 @@ class InfomaxNet(NeuralNet):
     def n_epochs_done(self) -> int:
         """Epochs of this training in the history, with one that runs."""
         return len(self.history) - self.position.n_records
-
-    def _check_weights(self) -> None:
-        """Raise a ValueError if the last step made weights that are not finite."""
-        parameters = (*self.module_.parameters(), *self.criterion_.parameters())
-        if not all(bool(each.isfinite().all()) for each in parameters):
-            raise self.diverged("weights")
-
-    def diverged(self, what: str) -> ValueError:
-        """Make the error of a training whose last step made this not finite."""
-        return ValueError(
-            f"training diverged in epoch {len(self.history)}: {what} became "
-            f"non-finite; lower learning_rate (now {self.schedule.peak:g})."
-        )

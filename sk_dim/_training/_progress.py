@@ -3,7 +3,7 @@
 This module imports nothing of its own package.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,16 @@ def check_finite(
         f"{' or '.join(f'{name}_weight' for name in bad) or 'the weights'}, or "
         "try bound='infonce'."
     )
+
+
+def check_last(history: Any, rate: float, **parts: Iterable[Tensor]) -> None:
+    """Raise a ValueError if the last step made a part of the net that is not finite."""
+    for name, tensors in parts.items():
+        if not all(bool(each.isfinite().all()) for each in tensors):
+            raise ValueError(
+                f"training diverged in epoch {len(history)}: {name} became non-finite; "
+                f"lower learning_rate (now {rate:g})."
+            )
 
 
 def record_means(

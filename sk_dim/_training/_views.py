@@ -6,24 +6,49 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sk_dim.augmentations import scaled
 from sk_dim.encoders._contract import Augment, Features
 
 
 def draw_views(
-    augment: Augment | None, batch: Tensor, generator: torch.Generator
+    augment: Augment | None,
+    batch: Tensor,
+    generator: torch.Generator,
+    *,
+    is_own: bool,
+    scale: float | None = None,
 ) -> list[Tensor]:
-    """Return two augmented versions of a scaled batch, or the batch itself."""
-    if batch.ndim == 4:
-        batch = batch.contiguous(memory_format=torch.channels_last)
+    """Return two augmented versions of a scaled batch, or the batch itself.
+
+    Parameters
+    ----------
+    augment : callable or None
+        Makes a view.
+    batch : Tensor of shape (n, ...)
+        Samples, scaled.
+    generator : torch.Generator
+        Of what the views draw.
+    is_own : bool
+        Whether it may be the user's own, which may draw once for a whole batch.
+    scale : float or None, default=None
+        Factor by which two views of images are shrunk; None leaves them.
+    """
     if augment is None:
         return [batch]
-    return [augment(batch, generator) for _ in range(2)]
+    small = None if scale is None else scaled(augment, scale)
+    make = augment if small is None else small
+    if is_own:
+        both = torch.cat([make(batch, generator), make(batch, generator)])
+    else:  # in half the calls
+        both = make(torch.cat([batch, batch]), generator)
+    if scale is not None and small is None:
+        sides = [round(scale * side) for side in batch.shape[2:]]
+        both = interpolate(both, sides, mode="bilinear", antialias=True)
+    return list(both.split(len(batch)))
 
 
 def encode_views(
-    encode: Callable[[Tensor], Features],
-    views: list[Tensor],
-    scale: float | None = None,
+    encode: Callable[[Tensor], Features], views: list[Tensor]
 ) -> list[Features]:
     """Return the features of scaled views of the same samples.
 
@@ -33,21 +58,14 @@ def encode_views(
         Batch to Features; a part of the user may return a plain tuple.
     views : list of one or two Tensor of shape (n, ...)
         Of the same samples.
-    scale : float or None, default=None
-        Factor by which two views of images are shrunk; None leaves them.
     """
-    if len(views) == 1:
-        return [Features(*encode(views[0]))]
     # One pass over both views: half the calls, and they share batch statistics.
-    batch = torch.cat(views)
-    if scale is not None:
-        sides = [round(scale * side) for side in batch.shape[2:]]
-        batch = interpolate(batch, sides, mode="bilinear", antialias=True)
-    features = Features(*encode(batch))
-    halves = [
-        (None, None) if part is None else part.split(len(views[0])) for part in features
+    features = Features(*encode(views[0] if len(views) == 1 else torch.cat(views)))
+    parts = [
+        [None] * len(views) if part is None else part.split(len(views[0]))
+        for part in features
     ]
-    return [Features(*part) for part in zip(*halves, strict=True)]
+    return [Features(*part) for part in zip(*parts, strict=True)]
 
 
 class ViewedRows:

@@ -180,9 +180,9 @@ class PatchEncoder(Encoder):
             pooled = self._pooled(maps)
         else:
             maps, pooled = self._mean_of_versions(batch)
-        first, last, summary = pooled
-        hidden = torch.cat([first, last], dim=1)
-        global_ = hidden if self.is_series else last
+        *first, last, summary = pooled
+        hidden = torch.cat([*first, last], dim=1) if first else None
+        global_ = last if hidden is None or not self.is_series else hidden
         if self.projection is not None:
             global_ = global_ @ self.projection.T
         conv, local = maps[-1], maps[1 + self.local_stage]
@@ -211,14 +211,19 @@ class PatchEncoder(Encoder):
         return _means(all_maps), _means(all_pooled)
 
     def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return means of the first map, largest values of the last, and its means."""
-        first = self.first_norm(maps[0]) if self.is_series else maps[0]
+        """Return means of the first map, largest values of the last, and its means.
+
+        In training, those of the first map of images are for nothing.
+        """
         last = self.norm(maps[-1])
-        return [
-            grid_means(first, self.parts),
+        pooled = [
             self._largest(last).flatten(1).float(),
             grid_means(last, self.parts),
         ]
+        if self.training and not self.is_series:
+            return pooled
+        first = self.first_norm(maps[0]) if self.is_series else maps[0]
+        return [grid_means(first, self.parts), *pooled]
 
     def _largest(self, last: Tensor) -> Tensor:
         """Return the largest values of a map in each window."""
