@@ -275,10 +275,11 @@ class Objective(nn.Module):
         n_wanted = getattr(self.critics["local"], "n_locations", None) or n_locations
         if not self.training or n_wanted >= n_locations:
             return local
-        order = torch.randperm(n_locations, generator=generator, device=local[0].device)
+        drawn = torch.rand(n_locations, generator=generator, device=local[0].device)
+        order = drawn.topk(n_wanted).indices  # randperm may not be recorded on a GPU
         # Where channels are last, whole vectors are copied, and so are gradients.
         return [
-            each.transpose(1, 2).index_select(1, order[:n_wanted]).transpose(1, 2)
+            each.transpose(1, 2).index_select(1, order).transpose(1, 2)
             for each in local
         ]
 

@@ -15,7 +15,7 @@ from sk_dim import (
     DeepInfomaxTransformer,
     MutualInformationEstimator,
 )
-from sk_dim._training import _checkpoints
+from sk_dim._training import _captured, _checkpoints
 from sk_dim.encoders import ConvEncoder
 
 pytestmark = [
@@ -120,6 +120,56 @@ def test_a_killed_fit_goes_on(digits, tmp_path, monkeypatch):
     whole = quick(**params).fit(X)
     for one, other in zip(resumed.history_, whole.history_, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=0.02)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"precision": "bfloat16", "augment": "natural"},
+        {"prior_weight": 0.1, "encoder": "conv"},
+        {"critic": "concat", "bound": "jsd"},
+        {"max_iter": "auto", "max_time": 3.0},
+    ],
+)
+def test_recorded_steps_are_those_that_are_computed(params, digits, monkeypatch):
+    graphs = []
+
+    class Spy(_captured.StepGraphs):
+        def __init__(self, net):
+            super().__init__(net)
+            graphs.append(self)
+
+    monkeypatch.setattr(_captured, "StepGraphs", Spy)
+    X = np.random.default_rng(0).integers(0, 256, (500, 32, 32, 3), dtype=np.uint8)
+    recorded = quick(**params).fit(X)
+    recorded.partial_fit(X)
+    assert [len(each.recorded) for each in graphs] == [1, 1]
+    assert not any(each.is_refused for each in graphs)
+    if "max_time" in params:
+        return
+    monkeypatch.setattr("sk_dim._training._net.graphs_of", lambda *_: None)
+    computed = quick(**params).fit(X)
+    computed.partial_fit(X)
+    for one, other in zip(recorded.history_, computed.history_, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+    expected = computed.transform(X)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(recorded.transform(X), expected, atol=0.01 * scale)
+
+
+@pytest.mark.parametrize("encoder", ["patch", "conv"])
+def test_a_step_waits_for_no_value(encoder):
+    X = np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), dtype=np.uint8)
+    net = quick(encoder=encoder, augment="natural", max_iter=1).fit(X).net_
+    batch = torch.randn(128, 3, 32, 32, device="cuda")
+    net.train_step(batch)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        net.train_step(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("critic", ["dot", "concat"])

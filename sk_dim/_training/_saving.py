@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sk_dim._training._net import InfomaxNet
+from sk_dim._training._optimizers import load_moments
 from sk_dim.objective import Objective
 
 
@@ -30,6 +31,7 @@ def copy_net(net: InfomaxNet, memo: dict[int, Any] | None = None) -> InfomaxNet:
                 memo[id(value)] = value.detach().clone()
     attributes = dict(vars(net))
     attributes["callbacks"], attributes["callbacks_"] = None, []
+    attributes["graphs"] = None  # which write to the tensors of this net
     copied = type(net).__new__(type(net))
     memo[id(net)] = copied
     copied.__dict__.update(copy.deepcopy(attributes, memo))
@@ -92,9 +94,9 @@ def plain(value: Any) -> Any:
 def load_progress(net: InfomaxNet, state: dict[str, Any]) -> None:
     """Let a net take up a `progress_state`."""
     if "optimizer" in state:
-        net.optimizer_.load_state_dict(state["optimizer"])
+        load_moments(net.optimizer_, state["optimizer"])
     if "adversary" in state:
-        net.optimizers[1].load_state_dict(state["adversary"])
+        load_moments(net.optimizers[1], state["adversary"])
     load_generators(net, state["shuffler"], state["generator"])
     net.n_steps = state["n_steps"]
     net.history.extend(state["history"])

@@ -100,6 +100,10 @@ class Encoder(nn.Module):
         Whether training leaves global and local features as they are. Then
         ``view_fixed(batch, seed, augment)`` encodes the views that training sees, only
         once, and ``finish(fixed)`` returns the Features that are made of a view.
+    is_static : bool
+        Whether a pass in training (`finish` where there is a fixed part) does the same
+        operations whatever the values are, and waits for none. Then the training step
+        is recorded on a GPU, and replayed.
     epochs : float
         Factor of the number of epochs that ``max_iter="auto"`` stands for, small where
         what is trained is little.
@@ -131,6 +135,7 @@ class Encoder(nn.Module):
     view_scale: float | None = None
     is_mirrored: bool = False
     has_fixed_part: bool = False
+    is_static: bool = False
     epochs: float = 1.0
     n_first: int | None = None
 

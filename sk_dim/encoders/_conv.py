@@ -53,6 +53,7 @@ class ConvEncoder(Encoder):
     """
 
     kinds = ("image", "series")
+    is_static = True
 
     def __init__(
         self,

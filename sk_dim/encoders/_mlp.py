@@ -45,6 +45,7 @@ class MLPEncoder(Encoder):
     """
 
     kinds = ("table",)
+    is_static = True
     subsets: Tensor
 
     def __init__(

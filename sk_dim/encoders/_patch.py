@@ -82,6 +82,7 @@ class PatchEncoder(Encoder):
     kinds = ("image", "series")
     min_side = 16
     needs_head = True
+    is_static = True
     projection: Tensor | None
 
     def __init__(

@@ -118,6 +118,7 @@ class SeriesEncoder(HasBasis, Encoder):
     min_side = SIZE
     any_length = True
     has_fixed_part = True
+    is_static = True
     epochs = 0.5
     mean: Tensor
     scale: Tensor

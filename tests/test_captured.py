@@ -1,0 +1,238 @@
+"""The training step can be recorded: it reads only tensors that stay where they are.
+
+CUDA graphs need a GPU. Here the operations of a step are written down by torch's
+dispatcher, and done again on the same tensors, as a graph does.
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from sk_dim import DeepInfomaxTransformer
+from sk_dim._training import _captured
+from sk_dim._training._captured import graphs_of
+from sk_dim._training._optimizers import load_moments, set_rates
+from sk_dim.bounds import BOUNDS
+from sk_dim.encoders import ConvEncoder
+
+aten = torch.ops.aten
+# They tell the host a value, or how many values there are, or send it a constant.
+WAITING = {
+    aten._local_scalar_dense.default,
+    aten.nonzero.default,
+    aten.masked_select.default,
+    aten.is_nonzero.default,
+    aten._unique2.default,
+    aten.lift_fresh.default,
+    aten.lift_fresh_copy.default,
+    aten.equal.default,
+}
+
+
+class Recording(TorchDispatchMode):
+    """Writes down operations, and does them again on the same tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function not in WAITING, function
+        if function is aten.index.Tensor:
+            assert all(each is None or each.dtype != torch.bool for each in args[1])
+        made = function(*args, **(kwargs or {}))
+        if function.namespace == "profiler":
+            return made
+        self.calls.append((function, args, kwargs or {}, made))
+        return made
+
+    def replay(self):
+        with torch._C._AutoDispatchBelowAutograd():
+            for function, args, kwargs, before in self.calls:
+                made = function(*args, **kwargs)
+                returns = function._schema.returns
+                if any(each.alias_info is not None for each in returns):
+                    continue  # a view, or written in place
+                for old, new in zip(
+                    tree_leaves(before), tree_leaves(made), strict=True
+                ):
+                    if old is not None:
+                        old.copy_(new)
+
+    def description(self):
+        """Operations, with shapes in place of tensors."""
+        return [
+            (function, [_shape(each) for each in tree_leaves((args, kwargs))])
+            for function, args, kwargs, _ in self.calls
+        ]
+
+
+def _shape(value):
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape), value.dtype
+    return "generator" if isinstance(value, torch.Generator) else value
+
+
+class RecordedSteps:
+    """What `StepGraphs` does, on a CPU."""
+
+    def __init__(self, net):
+        self.net = net
+        self.recorded = {}
+        self.n_replayed = 0
+
+    def __call__(self, batch):
+        if self.net.n_steps < _captured.N_BEFORE:
+            return self.net.compute_step(batch)
+        if len(batch) not in self.recorded:
+            buffer, recording = batch.clone(), Recording()
+            with recording:
+                step = self.net.compute_step(buffer)
+            self.recorded[len(batch)] = recording, buffer, step
+            return step
+        recording, buffer, step = self.recorded[len(batch)]
+        buffer.copy_(batch)
+        recording.replay()
+        self.n_replayed += 1
+        return step
+
+
+CASES = {
+    "patch": ((16, 16, 3), {"augment": "natural"}),
+    "patch, a crop with noise": ((16, 20), {"augment": "auto"}),
+    "patch of series": ((1, 40), {"encoder": "patch", "input_type": "series"}),
+    "conv": ((8, 8), {}),
+    "conv, one view": ((8, 8), {"augment": None}),
+    "mlp": ((30,), {}),
+    "series": ((1, 30), {"input_type": "series"}),
+    "concat": ((8, 8), {"critic": "concat", "bound": "jsd"}),
+    "noise": ((30,), {"prior": "noise", "prior_weight": 0.1}),
+    "uniform": ((30,), {"prior": "uniform", "prior_weight": 0.1}),
+    **{name: ((30,), {"bound": name, "augment": "corrupt"}) for name in BOUNDS},
+}
+
+
+def build(name, **settings):
+    """An estimator, and samples for it."""
+    shape, params = CASES[name]
+    X = np.random.default_rng(0).normal(size=(95, *shape)).astype(np.float32)
+    params = {"n_components": 16, "batch_size": 30, "random_state": 0} | params
+    return DeepInfomaxTransformer(device="cpu", **params, **settings), X
+
+
+def keep_rates_in_tensors(net):
+    """As those of a GPU are."""
+    for group in net.optimizer_.param_groups:
+        group["lr"] = torch.tensor(group["lr"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_steps_done_again_are_those_that_are_computed(name, monkeypatch):
+    fitted, made = [], []
+
+    for kind in (lambda net: None, RecordedSteps):
+
+        def graphs(net, groups, kind=kind):
+            keep_rates_in_tensors(net)
+            made.append(kind(net))
+            return made[-1]
+
+        monkeypatch.setattr("sk_dim._training._net.graphs_of", graphs)
+        estimator, X = build(name, max_iter=3)
+        fitted.append(estimator.fit(X))
+    assert made[1].n_replayed >= 3
+    computed, replayed = fitted
+    assert computed.history_[-1]["loss"] == replayed.history_[-1]["loss"]
+    np.testing.assert_array_equal(computed.transform(X), replayed.transform(X))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_step_is_the_same_operations(name):
+    estimator, X = build(name, max_iter=1)
+    net = estimator.fit(X).net_
+    keep_rates_in_tensors(net)
+    shape = estimator.model_.fmt.shape
+    if estimator.encoder_.has_fixed_part:
+        net.has_fixed_views = True
+        fixed = estimator.encoder_.view_fixed(torch.randn(30, *shape), 0, net.augment)
+        shape = fixed.values.shape[1:]
+    described = []
+    for seed in range(3):
+        batch = torch.randn(30, *shape, generator=torch.Generator().manual_seed(seed))
+        with Recording() as recording:
+            net.train_step(batch)
+        described.append(recording.description())
+    assert described[1] == described[2]  # the first step makes moments
+
+
+class Watch(Callback):
+    def on_batch_end(self, *_, **__):
+        """Look at each step."""
+
+
+class WatchEpochs(Callback):
+    def on_epoch_end(self, *_, **__):
+        """Look at each epoch."""
+
+
+class Own(ConvEncoder):
+    """Of a user, which may do anything."""
+
+
+@pytest.mark.parametrize(
+    ("params", "is_recorded"),
+    [
+        ({}, True),
+        ({"callbacks": [WatchEpochs()]}, True),
+        ({"callbacks": [Watch()]}, False),
+        ({"encoder": Own}, False),
+        ({"augment": lambda batch, generator: batch}, False),
+        ({"encoder": partial(ConvEncoder, compile_mode="default")}, False),
+        ({"groups": np.arange(95) // 5}, False),
+        ({"device": "cpu"}, False),
+    ],
+)
+def test_what_is_recorded(params, is_recorded, monkeypatch):
+    """On a GPU, which stands in for."""
+    X = np.random.default_rng(0).normal(size=(95, 8, 8))
+    groups = params.pop("groups", None) if "groups" in params else None
+    asked = []
+
+    def ask(net, groups):
+        where = params.get("device", "cuda")
+        with monkeypatch.context() as patch:
+            patch.setattr(net, "device", torch.device(where))
+            asked.append(graphs_of(net, groups))
+
+    monkeypatch.setattr(_captured, "StepGraphs", lambda net: "graphs")
+    monkeypatch.setattr(ConvEncoder, "compile", lambda self, mode: None)  # for seconds
+    monkeypatch.setattr("sk_dim._training._net.graphs_of", ask)
+    defaults = {"n_components": 16, "max_iter": 1, "device": "cpu"}
+    DeepInfomaxTransformer(**defaults | params).fit(X, groups=groups)
+    assert asked == ["graphs" if is_recorded else None]
+
+
+def test_moments_of_another_device_leave_how_an_optimiser_computes():
+    weight = torch.nn.Parameter(torch.ones(3))
+    made = []
+    for rate in (0.1, torch.tensor(0.2)):
+        group = {"params": [weight], "lr": rate, "factor": 2.0}
+        optimizer = torch.optim.AdamW([group], fused=True)
+        weight.grad = torch.ones(3)
+        optimizer.step()
+        made.append(optimizer)
+    first, second = made
+    load_moments(second, first.state_dict())
+    assert second.state[weight]["step"] == 1
+    set_rates(second, 0.3)
+    (group,) = second.param_groups
+    assert isinstance(group["lr"], torch.Tensor)
+    assert float(group["lr"]) == pytest.approx(0.6)
+    load_moments(first, second.state_dict())
+    set_rates(first, 0.3)
+    assert first.param_groups[0]["lr"] == pytest.approx(0.6)
