@@ -117,6 +117,13 @@ CASES = {
 }
 
 
+QUICK = ("patch", "series", "uniform")
+NAMES = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name in CASES
+]
+
+
 def build(name, **settings):
     """An estimator, and samples for it."""
     shape, params = CASES[name]
@@ -131,7 +138,7 @@ def keep_rates_in_tensors(net):
         group["lr"] = torch.tensor(group["lr"])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_steps_done_again_are_those_that_are_computed(name, monkeypatch):
     fitted, made = [], []
 
@@ -151,7 +158,7 @@ def test_steps_done_again_are_those_that_are_computed(name, monkeypatch):
     np.testing.assert_array_equal(computed.transform(X), replayed.transform(X))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_step_is_the_same_operations(name):
     estimator, X = build(name, max_iter=1)
     net = estimator.fit(X).net_

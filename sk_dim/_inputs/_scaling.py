@@ -84,9 +84,15 @@ class Scaling:
     def __call__(self, batch: Tensor) -> Tensor:
         """Scale a batch as `Rows.take` gives it, to float32 on the device."""
         if batch.dtype == torch.float64:
-            return ((batch - self.mean) / self.std).float().to(self.device)
-        values = batch.to(self.device).float()
+            return self._move(((batch - self.mean) / self.std).float())
+        values = self._move(batch).float()
         return (values - self._mean_on_device) / self._std_on_device
+
+    def _move(self, batch: Tensor) -> Tensor:
+        """Copy a batch to the device, without waiting for a GPU that is at work."""
+        if self.device.type != "cuda" or batch.device.type != "cpu":
+            return batch.to(self.device)
+        return batch.pin_memory().to(self.device, non_blocking=True)
 
     def checked(self, batch: Tensor) -> Tensor:
         """Scale a batch, but raise a ValueError where a value is too large to encode.

@@ -188,7 +188,11 @@ class InfomaxSteps(NeuralNet):
     def compute_step(
         self, batch: Tensor, groups: Tensor | None = None
     ) -> dict[str, Any]:
-        """Do what the device has to do in a step."""
+        """Do what the device has to do in a step, float32 in full and not in TF32."""
+        with exact_float32(self.device):
+            return self._compute_step(batch, groups)
+
+    def _compute_step(self, batch: Tensor, groups: Tensor | None) -> dict[str, Any]:
         self.optimizer_.zero_grad(set_to_none=True)
         step = self.train_step_single(batch, groups)
         self.notify(
