@@ -140,6 +140,7 @@ def keep_rates_in_tensors(net):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_done_again_are_those_that_are_computed(name, monkeypatch):
+    monkeypatch.setattr(_captured, "N_BEFORE", 3)
     fitted, made = [], []
 
     for kind in (lambda net: None, RecordedSteps):

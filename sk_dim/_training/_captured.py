@@ -18,7 +18,7 @@ from sk_dim._training._callbacks import OwnCallback
 from sk_dim._validation import warn
 from sk_dim.encoders._contract import trait
 
-N_BEFORE = 3  # steps that are computed before one is recorded
+N_BEFORE = 10  # steps that are computed before one is recorded, which takes as long
 N_AHEAD = 3  # steps that the host may be ahead of the device
 HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
