@@ -193,7 +193,9 @@ def test_class_weights_favour_their_class(learnt, digits, fine_tune):
         return model.fit(images, is_zero).predict_proba(images)[:, 1].mean()
 
     plain = share(None)
-    assert share({0: 1, 1: 0.01}) < plain < share("balanced") < share({0: 1, 1: 1e4})
+    favoured = [share("balanced"), share({0: 1, 1: 1e4})]
+    # How far, the regularisation decides, which is chosen anew for a head alone.
+    assert share({0: 1, 1: 0.01}) < plain < min(favoured)
     assert share({0: 2, 1: 2}) == pytest.approx(plain, abs=1e-3)
     assert share(None) == plain  # nothing is left of the weights
 

@@ -1,0 +1,167 @@
+"""What was tried to learn more from photos in the same time, and what it gave.
+
+Each recipe changes one thing of the defaults with natural views, for as many epochs on
+5,000 images of CIFAR-10; each read-out makes other features of one fit. Both are judged
+by the probe with 10 and 100 labels a class (5 and 2 draws), on 2,000 test images::
+
+    python docs/benchmarks/attempts.py recipes --cifar FILE --epochs 12 --seeds 0
+    python docs/benchmarks/attempts.py readouts --cifar FILE --epochs 24 --seeds 0
+    python docs/benchmarks/attempts.py recipes --cifar FILE --only "batch 64"
+"""
+
+import argparse
+import time
+from functools import partial
+
+import numpy as np
+import torch
+from data_sets import load
+from torch import nn
+from torch.nn.functional import interpolate
+
+from sk_dim import DeepInfomaxTransformer
+from sk_dim import augmentations as views
+from sk_dim._baselines import PatchKMeans, probe
+from sk_dim.critics import CosineCritic, DotCritic
+from sk_dim.encoders import PatchEncoder
+from sk_dim.encoders._layers import Residual
+
+
+class DeeperEncoder(PatchEncoder):
+    """PatchEncoder with another 3x3 convolution and residual net on its last map."""
+
+    def __init__(self, input_shape, n_components):
+        super().__init__(input_shape, n_components)
+        width = self.norm.num_features
+        conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        layers = conv, nn.BatchNorm2d(width), nn.ReLU(), Residual(width)
+        self.stages.append(nn.Sequential(*layers))
+
+
+SMALL_CROPS = views.Compose(
+    (partial(views.crop, min_area=0.2, max_angle=0.0), views.flip, views.color)
+)
+RECIPES = {
+    "defaults": {},
+    "batches of 64": {"batch_size": 64},
+    "batches of 256": {"batch_size": 256},
+    "learning rate 6e-3": {"learning_rate": 6e-3},
+    "temperature 0.2 of the global term": {"temperature": 0.2},
+    "temperature 0.5 of the local term": {
+        "critic": partial(DotCritic, temperature=0.5)
+    },
+    "weight 4 of the global term": {"global_weight": 4.0},
+    "crops from 0.2 of the area": {"augment": SMALL_CROPS},
+    "128 patch filters": {"encoder": partial(PatchEncoder, n_filters=128)},
+    "one more convolution": {"encoder": DeeperEncoder},
+    "views not shrunk": {"encoder": partial(PatchEncoder, view_scale=1.0)},
+}
+
+
+def fit(X, seed, epochs, temperature=None, **params):
+    """Fit with a recipe; only the temperature of the global term is no parameter."""
+    init = CosineCritic.__init__
+
+    def changed(self, *args, **kwargs):
+        init(self, *args, **kwargs | {"temperature": temperature})
+
+    if temperature is not None:
+        CosineCritic.__init__ = changed
+    try:
+        params = {"augment": "natural", "max_iter": epochs} | params
+        return DeepInfomaxTransformer(random_state=seed, **params).fit(X)
+    finally:
+        CosineCritic.__init__ = init
+
+
+def judge(name, Z, y, Z_test, y_test, seconds=""):
+    cells = " | ".join(
+        f"{probe(Z, y, Z_test, y_test, n, n_draws=n_draws).mean():.3f}"
+        for n, n_draws in ((10, 5), (100, 2))
+    )
+    print(f"| {name} | {cells} | {Z.shape[1]:,} | {seconds} |", flush=True)
+
+
+def recipes(X, T, y, y_test, args):
+    for name in args.only or RECIPES:
+        for seed in args.seeds:
+            start = time.monotonic()
+            dim = fit(X, seed, args.epochs, **RECIPES[name])
+            seconds = f"{time.monotonic() - start:.0f}"
+            judge(name, dim.transform(X), y, dim.transform(T), y_test, seconds)
+
+
+@torch.inference_mode()
+def encode(dim, images, make):
+    """Join what is made of scaled images, 500 at a time."""
+    parts = []
+    for start in range(0, len(images), 500):
+        batch = torch.from_numpy(images[start : start + 500]).permute(0, 3, 1, 2)
+        parts.append(make(dim.model_.scaling(batch)))
+    return torch.cat(parts).numpy()
+
+
+def mean_over_sizes(encoder, batch, sizes):
+    """Global features, averaged over the image in several sizes."""
+    how = {"mode": "bilinear", "antialias": True}
+    return sum(encoder(interpolate(batch, (s, s), **how)).global_ for s in sizes)
+
+
+def mean_of_neighbours(rows, known, n=10):
+    """Mean of the known rows that are most alike in direction, but not equal."""
+    a, b = (
+        each / np.linalg.norm(each, axis=1, keepdims=True) for each in (rows, known)
+    )
+    likeness = a @ b.T
+    likeness[likeness > 1 - 1e-6] = -1
+    near = np.argpartition(-likeness, n, axis=1)[:, :n]
+    return known[near].mean(axis=1)
+
+
+def features_of(dim, X, T):
+    """Features of training and test images, by what they are made of."""
+    images = np.concatenate([X, T])
+    encoder, head = dim.encoder_.eval(), dim.model_.objective.eval().critics["global"]
+    Z = encode(dim, images, lambda batch: encoder(batch).global_)
+    Z = (Z - Z[: len(X)].mean(axis=0)) / Z[: len(X)].std(axis=0)
+    near = mean_of_neighbours(Z, Z[: len(X)])
+    k_means = PatchKMeans(random_state=0).fit(X).transform(images)
+    return {
+        "global features": Z,
+        "and means of the patch map in quadrants (hidden features)": encode(
+            dim, images, lambda batch: encoder(batch).hidden
+        ),
+        "of the image in 24 and 32 pixels": encode(
+            dim, images, partial(mean_over_sizes, encoder, sizes=(24, 32))
+        ),
+        "behind the head of the global term": encode(
+            dim, images, lambda batch: head.embed(encoder(batch).code)
+        ),
+        "and means of the ten nearest": np.hstack([Z, near]),
+        "and patch k-means (400)": np.hstack([Z, k_means]),
+    }
+
+
+def readouts(X, T, y, y_test, args):
+    for seed in args.seeds:
+        found = features_of(fit(X, seed, args.epochs), X, T)
+        for name in args.only or found:
+            rows = found[name]
+            judge(name, rows[: len(X)], y, rows[len(X) :], y_test)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("recipes", "readouts"))
+    parser.add_argument("--cifar", required=True, help="file, see data_sets.py")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--only", nargs="*")
+    args = parser.parse_args()
+    print("| | 100 labels | 1,000 | columns | fit, s |\n|---|---|---|---|---|")
+    run = {"recipes": recipes, "readouts": readouts}[args.what]
+    run(*load("cifar", args.cifar), args)
+
+
+if __name__ == "__main__":
+    main()
