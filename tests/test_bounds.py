@@ -73,6 +73,7 @@ def test_every_bound_has_its_properties_stated():
     assert PROPERTIES.keys() == BOUNDS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", [0.5, 1.0])
 @pytest.mark.parametrize(
     "name", [n for n, p in PROPERTIES.items() if p["is_mutual_information"]]

@@ -629,6 +629,7 @@ def test_semi_supervised_models_get_all_rows(digits, dtype):
 GROUPS = np.arange(400) // 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", GIVEN)
 def test_labels_are_drawn_from_labelled_rows(form):
     """And the semi-supervised model gets all rows, those without a label too."""

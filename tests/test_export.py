@@ -358,6 +358,7 @@ class Plain(TransformerMixin, BaseEstimator):
         return X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     [Plain(), pytest.param(FunctionTransformer(np.tanh), marks=pytest.mark.slow)],
@@ -384,6 +385,7 @@ def test_a_step_that_is_converted_wrongly_is_named(tmp_path):
         to_onnx(make_pipeline(bins, dim).fit(X), tmp_path / "a", X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "steps",
     [

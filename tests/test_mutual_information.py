@@ -72,6 +72,7 @@ FIRST_BOUND = [
 # Truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "n_dims", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))]
 )
@@ -582,6 +583,7 @@ def test_a_file_of_a_missing_device_is_read_on_the_cpu():
 TAKEN = {"check_fit1d": "one column is one variable"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of few rows, and of none found
 @parametrize_with_checks(
     [MutualInformationEstimator(max_iter=1, critic="separable")],

@@ -118,6 +118,7 @@ def many_channels(n_channels, sides, n_sources=4, seed=0):
     return images / scale, mixing / scale.view(-1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(25, 25), (1, 200)], ids=["image", "series"])
 @pytest.mark.parametrize("n_channels", [17, 103, 200])
 def test_many_channels_are_mixed_before_patches_are_cut(n_channels, sides, monkeypatch):

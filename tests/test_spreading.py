@@ -124,6 +124,7 @@ def test_a_classifier_of_series_spreads_its_labels():
     assert model.score(X_test, y_test) > by_labels.score(X_test, y_test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fine_tune", ["auto", "spread", "head", "all"])
 @pytest.mark.parametrize("has_others", [True, False])
 @pytest.mark.filterwarnings("ignore:fine_tune='all' cannot train this encoder")
