@@ -75,7 +75,8 @@ def crop(
         Largest tilt of images to either side, in degrees. What lies outside the image
         repeats its border.
     scale : float, default=1.0
-        Sides of the view, as a share of those of the sample.
+        Sides of the view, as a share of those of the sample. In the `augment` of an
+        estimator it is 1: there the encoder has views shrunk, by its `view_scale`.
 
     Returns
     -------
@@ -365,7 +366,8 @@ def natural(
     generator : torch.Generator, default=None
         On the device of the batch.
     scale : float, default=1.0
-        Sides of the view, as a share of those of the sample.
+        Sides of the view, as a share of those of the sample. In the `augment` of an
+        estimator it is 1: there the encoder has views shrunk, by its `view_scale`.
 
     Returns
     -------

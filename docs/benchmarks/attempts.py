@@ -104,50 +104,62 @@ def encode(dim, images, make):
 def mean_over_sizes(encoder, batch, sizes):
     """Global features, averaged over the image in several sizes."""
     how = {"mode": "bilinear", "antialias": True}
-    return sum(encoder(interpolate(batch, (s, s), **how)).global_ for s in sizes)
+    made = [encoder(interpolate(batch, (side, side), **how)).global_ for side in sizes]
+    return torch.stack(made).mean(dim=0)
 
 
-def mean_of_neighbours(rows, known, n=10):
-    """Mean of the known rows that are most alike in direction, but not equal."""
+def means_of_neighbours(rows, known, n=10):
+    """Means of the known rows that are most alike in direction, but not equal."""
     a, b = (
-        each / np.linalg.norm(each, axis=1, keepdims=True) for each in (rows, known)
+        torch.nn.functional.normalize(torch.from_numpy(each)) for each in (rows, known)
     )
-    likeness = a @ b.T
-    likeness[likeness > 1 - 1e-6] = -1
-    near = np.argpartition(-likeness, n, axis=1)[:, :n]
-    return known[near].mean(axis=1)
+    found = []
+    for part in a.split(500):
+        likeness = part @ b.T
+        likeness[likeness > 1 - 1e-5] = -1
+        found.append(known[likeness.topk(n).indices.numpy()].mean(axis=1))
+    return np.concatenate(found)
 
 
-def features_of(dim, X, T):
-    """Features of training and test images, by what they are made of."""
+def readouts_of(dim, X, T):
+    """Return what makes features of training and test images, by name."""
     images = np.concatenate([X, T])
     encoder, head = dim.encoder_.eval(), dim.model_.objective.eval().critics["global"]
-    Z = encode(dim, images, lambda batch: encoder(batch).global_)
-    Z = (Z - Z[: len(X)].mean(axis=0)) / Z[: len(X)].std(axis=0)
-    near = mean_of_neighbours(Z, Z[: len(X)])
-    k_means = PatchKMeans(random_state=0).fit(X).transform(images)
+
+    def global_():
+        Z = encode(dim, images, lambda batch: encoder(batch).global_)
+        return (Z - Z[: len(X)].mean(axis=0)) / Z[: len(X)].std(axis=0)
+
+    def with_neighbours():
+        Z = global_()
+        return np.hstack([Z, means_of_neighbours(Z, Z[: len(X)])])
+
+    def with_k_means():
+        k_means = PatchKMeans(random_state=0).fit(X)
+        return np.hstack([global_(), k_means.transform(images)])
+
     return {
-        "global features": Z,
-        "and means of the patch map in quadrants (hidden features)": encode(
-            dim, images, lambda batch: encoder(batch).hidden
+        "global features": global_,
+        "and means of the patch map in quadrants (hidden features)": partial(
+            encode, dim, images, lambda batch: encoder(batch).hidden
         ),
-        "of the image in 24 and 32 pixels": encode(
-            dim, images, partial(mean_over_sizes, encoder, sizes=(24, 32))
+        "of the image in 24 and 32 pixels": partial(
+            encode, dim, images, partial(mean_over_sizes, encoder, sizes=(24, 32))
         ),
-        "behind the head of the global term": encode(
-            dim, images, lambda batch: head.embed(encoder(batch).code)
+        "behind the head of the global term": partial(
+            encode, dim, images, lambda batch: head.embed(encoder(batch).code)
         ),
-        "and means of the ten nearest": np.hstack([Z, near]),
-        "and patch k-means (400)": np.hstack([Z, k_means]),
+        "and means of the ten nearest": with_neighbours,
+        "and patch k-means (400)": with_k_means,
     }
 
 
 def readouts(X, T, y, y_test, args):
     for seed in args.seeds:
-        found = features_of(fit(X, seed, args.epochs), X, T)
-        for name in args.only or found:
-            rows = found[name]
-            judge(name, rows[: len(X)], y, rows[len(X) :], y_test)
+        known = readouts_of(fit(X, seed, args.epochs), X, T)
+        for name in args.only or known:
+            Z = known[name]()
+            judge(name, Z[: len(X)], y, Z[len(X) :], y_test)
 
 
 def main():
