@@ -22,6 +22,7 @@ LAYERS = {
     "_baselines": 0,
     "_files": 0,
     "_labels": 0,
+    "_threads": 0,
     "_validation": 0,
     "_version": 0,
     "_devices": 1,

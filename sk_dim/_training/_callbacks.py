@@ -71,6 +71,23 @@ class StopAtTimeLimit(OwnCallback):
             raise KeyboardInterrupt
 
 
+class LooksAtThreads(OwnCallback):
+    """Have a watch look, after each step, whether threads are held up.
+
+    Parameters
+    ----------
+    threads : ThreadWatch
+        Of the training.
+    """
+
+    def __init__(self, threads: Any) -> None:
+        self.threads = threads
+
+    def on_batch_end(self, *_: Any, **__: Any) -> None:
+        """Look."""
+        self.threads.look()
+
+
 class EpochTasks(OwnCallback):
     """Tell scikit-learn's callbacks of the epochs, as subtasks of the fit.
 

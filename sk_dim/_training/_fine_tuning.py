@@ -20,6 +20,7 @@ from sk_dim._inputs._batches import (
     rows_that_fit,
     take_each,
 )
+from sk_dim._threads import ThreadWatch
 from sk_dim._training._head import Head, guess_frequencies
 from sk_dim._training._interrupts import is_second_interrupt
 from sk_dim._training._net import InfomaxNet
@@ -176,7 +177,8 @@ class FineTuner:
         KeyboardInterrupt
             At a second Ctrl-C within two seconds.
         """
-        is_interrupted = _ends_by_interrupt(lambda: self._train(verbose))
+        with ThreadWatch(self.device) as self.threads:
+            is_interrupted = _ends_by_interrupt(lambda: self._train(verbose))
         # Unfinished there is no model to keep, so this starts again after a Ctrl-C.
         while _ends_by_interrupt(self._finish):
             is_interrupted = True
@@ -193,6 +195,7 @@ class FineTuner:
             for group in self.optimizer.param_groups:
                 group["lr"] = schedule.rate(step) * group["factor"]
             self.terms.append(self._step())
+            self.threads.look()
             self.n_steps = step + 1
             progress = schedule.progress(self.n_steps)
             if progress < (len(self.history) + 1) / N_CHECKS:

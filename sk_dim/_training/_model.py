@@ -17,6 +17,7 @@ from sk_dim._inputs._outputs import Output
 from sk_dim._inputs._rows import Rows
 from sk_dim._inputs._scaling import Scaling
 from sk_dim._inputs._sources import StreamedRows, stream, to_device
+from sk_dim._threads import ThreadWatch
 from sk_dim._training._design import Design, check_augment
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._optimizers import forget_moments
@@ -279,8 +280,9 @@ class Model:
         # Tensors, because torch copies with all threads and numpy with one.
         joined: dict[str, Tensor] = {}
         start = 0
-        with torch.inference_mode():
+        with torch.inference_mode(), ThreadWatch(self.device) as threads:
             for batch in self._batches(rows, ENCODED_AT_ONCE):
+                threads.look()
                 part = slice(start, start + len(batch))
                 start += len(batch)
                 for name, values in compute(self.net.evaluation_step(batch)).items():

@@ -14,8 +14,14 @@ from skorch.callbacks import Callback
 
 from sk_dim._devices import seeded
 from sk_dim._inputs._batches import HoldOut, SliceLoader, Source, n_batches
+from sk_dim._threads import ThreadWatch
 from sk_dim._training import _interrupts
-from sk_dim._training._callbacks import OwnCallback, StopAtTimeLimit, of_rank
+from sk_dim._training._callbacks import (
+    LooksAtThreads,
+    OwnCallback,
+    StopAtTimeLimit,
+    of_rank,
+)
 from sk_dim._training._captured import graphs_of
 from sk_dim._training._norms import synchronised
 from sk_dim._training._progress import (
@@ -167,7 +173,9 @@ class InfomaxNet(InfomaxSteps):
         self.has_fixed_views = isinstance(rows, ViewedRows)
         self.wish = GO_ON
         self.position, self.part = position, position.part
-        self.callbacks = [*of_rank(callbacks, self.ranks.rank), StopAtTimeLimit()]
+        threads = ThreadWatch(self.device)
+        own = [StopAtTimeLimit(), LooksAtThreads(threads)]
+        self.callbacks = [*of_rank(callbacks, self.ranks.rank), *own]
         self.initialize_callbacks()
         first_step = self.n_steps
         is_interrupted = False
@@ -176,6 +184,7 @@ class InfomaxNet(InfomaxSteps):
         if self.criterion_.is_divisible(rows.groups is not None):
             modules.append(self.criterion_)  # whose heads see the rank's own rows
         with (
+            threads,
             _interrupts.recorded(is_joint=is_joint),
             synchronised(modules, self.ranks),
         ):

@@ -22,6 +22,7 @@ MIN_MIXTURES = 8
 FLOOR = 0.1  # variance of a patch below which its contrast is not blown up
 WHITENING_FLOOR = 0.1  # of eigenvalues, so that noise is not blown up
 THRESHOLD = 0.5  # of activation, in standard deviations of the responses
+MAX_STRIDE_LAST = 4  # up to which channels last are faster on a CPU
 
 
 class PatchFilters(nn.Module):
@@ -87,8 +88,11 @@ class PatchFilters(nn.Module):
     def forward(self, batch: Tensor) -> Tensor:
         """Map scaled images (n, c, h, w) to (n, 2 n_filters, h', w')."""
         stride, padding = self.stride, self.padding
-        responses = conv2d(batch, self.filters, stride=stride, padding=padding)
         moments = torch.stack([batch.mean(dim=1), batch.square().mean(dim=1)], dim=1)
+        if batch.device.type == "cpu" and max(stride) <= MAX_STRIDE_LAST:
+            # A third faster, and laid out as the layers above read it.
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        responses = conv2d(batch, self.filters, stride=stride, padding=padding)
         mean, square = avg_pool2d(moments, self.size, stride, padding).split(1, 1)
         variance = (square - mean.square()).clamp_min(0.0)
         # Torch multiplies a reduced and a full precision many times more slowly.
