@@ -2,10 +2,12 @@
 
 Each recipe changes one thing of the defaults with natural views, for as many epochs on
 5,000 images of CIFAR-10; each read-out makes other features of one fit. Both are judged
-by the probe with 10 and 100 labels a class (5 and 2 draws), on 2,000 test images::
+by the probe with 10 and 100 labels a class (5 and 2 draws) and with all, on 2,000 test
+images::
 
     python docs/benchmarks/attempts.py recipes --cifar FILE --epochs 12 --seeds 0
     python docs/benchmarks/attempts.py readouts --cifar FILE --epochs 24 --seeds 0
+    python docs/benchmarks/attempts.py readouts --data mnist --epochs 8 --seeds 0 1
     python docs/benchmarks/attempts.py recipes --cifar FILE --only "batch 64"
 """
 
@@ -68,7 +70,9 @@ def fit(X, seed, epochs, temperature=None, **params):
     if temperature is not None:
         CosineCritic.__init__ = changed
     try:
-        params = {"augment": "natural", "max_iter": epochs} | params
+        if X.ndim == 4:  # of photos, not of digits
+            params = {"augment": "natural"} | params
+        params = {"max_iter": epochs} | params
         return DeepInfomaxTransformer(random_state=seed, **params).fit(X)
     finally:
         CosineCritic.__init__ = init
@@ -77,7 +81,7 @@ def fit(X, seed, epochs, temperature=None, **params):
 def judge(name, Z, y, Z_test, y_test, seconds=""):
     cells = " | ".join(
         f"{probe(Z, y, Z_test, y_test, n, n_draws=n_draws).mean():.3f}"
-        for n, n_draws in ((10, 5), (100, 2))
+        for n, n_draws in ((10, 5), (100, 2), (None, 1))
     )
     print(f"| {name} | {cells} | {Z.shape[1]:,} | {seconds} |", flush=True)
 
@@ -96,16 +100,17 @@ def encode(dim, images, make):
     """Join what is made of scaled images, 500 at a time."""
     parts = []
     for start in range(0, len(images), 500):
-        batch = torch.from_numpy(images[start : start + 500]).permute(0, 3, 1, 2)
+        batch = torch.from_numpy(images[start : start + 500])
+        batch = batch.movedim(-1, 1) if batch.ndim == 4 else batch.unsqueeze(1)
         parts.append(make(dim.model_.scaling(batch)))
     return torch.cat(parts).numpy()
 
 
-def mean_over_sizes(encoder, batch, sizes):
-    """Global features, averaged over the image in several sizes."""
-    how = {"mode": "bilinear", "antialias": True}
-    made = [encoder(interpolate(batch, (side, side), **how)).global_ for side in sizes]
-    return torch.stack(made).mean(dim=0)
+def mean_over_sizes(encoder, make, batch):
+    """Mean of what is made of the image as it is, and as small as training views."""
+    small = [round(encoder.view_scale * side) for side in batch.shape[2:]]
+    shrunk = interpolate(batch, small, mode="bilinear", antialias=True)
+    return (make(encoder(batch)) + make(encoder(shrunk))) / 2
 
 
 def means_of_neighbours(rows, known, n=10):
@@ -130,6 +135,11 @@ def readouts_of(dim, X, T):
         Z = encode(dim, images, lambda batch: encoder(batch).global_)
         return (Z - Z[: len(X)].mean(axis=0)) / Z[: len(X)].std(axis=0)
 
+    def both(batch):
+        hidden = encoder(batch).hidden
+        means = mean_over_sizes(encoder, lambda f: f.global_, batch)
+        return torch.cat([hidden[:, : -means.shape[1]], means], dim=1)
+
     def with_neighbours():
         Z = global_()
         return np.hstack([Z, means_of_neighbours(Z, Z[: len(X)])])
@@ -143,9 +153,10 @@ def readouts_of(dim, X, T):
         "and means of the patch map in quadrants (hidden features)": partial(
             encode, dim, images, lambda batch: encoder(batch).hidden
         ),
-        "of the image in 24 and 32 pixels": partial(
-            encode, dim, images, partial(mean_over_sizes, encoder, sizes=(24, 32))
+        "averaged with those of the image as small as views": partial(
+            encode, dim, images, partial(mean_over_sizes, encoder, lambda f: f.global_)
         ),
+        "both": partial(encode, dim, images, both),
         "behind the head of the global term": partial(
             encode, dim, images, lambda batch: head.embed(encoder(batch).code)
         ),
@@ -165,14 +176,17 @@ def readouts(X, T, y, y_test, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("recipes", "readouts"))
-    parser.add_argument("--cifar", required=True, help="file, see data_sets.py")
+    parser.add_argument("--data", choices=("cifar", "mnist"), default="cifar")
+    parser.add_argument("--cifar", help="file, see data_sets.py")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--only", nargs="*")
     args = parser.parse_args()
-    print("| | 100 labels | 1,000 | columns | fit, s |\n|---|---|---|---|---|")
+    print(
+        "| | 100 labels | 1,000 | all | columns | fit, s |\n|---|---|---|---|---|---|"
+    )
     run = {"recipes": recipes, "readouts": readouts}[args.what]
-    run(*load("cifar", args.cifar), args)
+    run(*load(args.data, args.cifar), args)
 
 
 if __name__ == "__main__":

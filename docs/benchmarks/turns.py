@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 TRAINER = """
-import sys, time
+import itertools, sys, time
 import numpy as np, torch
 from sk_dim import DeepInfomaxTransformer
 rng = np.random.default_rng(0)
@@ -35,7 +35,7 @@ batch = torch.from_numpy(X[:128])
 if batch.ndim > 2:
     batch = batch.movedim(-1, 1) if batch.ndim == 4 else batch.unsqueeze(1)
 batch = dim.model_.scaling(batch)
-for line in ["3", *sys.stdin]:
+for line in itertools.chain(["3"], sys.stdin):
     start = time.perf_counter()
     for _ in range(int(line)):
         dim.net_.train_step(batch)
