@@ -4,6 +4,8 @@ import importlib.util
 import inspect
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -173,6 +175,27 @@ def test_tables_of_series_compare_with_the_best_peer_of_each_set(tmp_path):
     assert text.endswith("Splits: a 1 or 2 or 3, b 1. this")
     of_one = tables.tables(tables.select(read, ["b"], ["peer"]), ("ours",))
     assert "ours" not in of_one
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_gpu_runs_and_goes_on(tmp_path):
+    results = tmp_path / "gpu.jsonl"
+    command = [sys.executable, "gpu.py", "--device", "cpu", "--n-rows", "96"]
+
+    def rows_of(*sections):
+        subprocess.run(
+            [*command, "--results", results, "--only", *sections],
+            check=True,
+            cwd=DOCS / "benchmarks",
+        )
+        return [json.loads(line) for line in results.read_text().splitlines()]
+
+    (first,) = rows_of("check")
+    assert first["local term there"] == first["local term here"]
+    both = rows_of("check", "input")
+    assert both[0] == first
+    assert both[1]["training, images/s"] > 0
+    assert rows_of("check", "input") == both
 
 
 @pytest.mark.parametrize(

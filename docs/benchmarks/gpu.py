@@ -1,123 +1,235 @@
 """What a GPU makes of it: correctness, throughput, and accuracy where there are images.
 
-One call, under eight minutes, prints a table: whether a fit on the device learns what
-one on the CPU learns; samples a second of training with rows on the device and streamed
-to it, in float32 and bfloat16, compiled or not; samples a second of `transform`; and,
-with a file of CIFAR-10 images, the probe after a minute of training on all 50,000::
+The most telling rows come first. Each is a line of a file as soon as it is measured,
+and is not measured again: a second call goes on where a short one ended. The sections:
+
+check      whether a fit on the device learns what one on the CPU learns
+steps      samples a second of training, steps recorded as CUDA graphs or computed
+accuracy   the probe after so many seconds on 50,000 images of CIFAR-10
+input      samples a second with rows that are streamed to the device
+compiled   samples a second with torch.compile
+
+One call takes under eight minutes on an H100::
 
     python docs/benchmarks/gpu.py --cifar cifar10_jpeg.npz
-    python docs/benchmarks/gpu.py --device cpu --n-train 2000
+    python docs/benchmarks/gpu.py --only steps input
+    python docs/benchmarks/gpu.py --device cpu --n-rows 1024
 """
 
 import argparse
+import json
 import platform
 import time
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from features_per_second import load
+from data_sets import load
 from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import probe
-from sk_dim._inputs._rows import Rows
+from sk_dim._inputs import _sources
+from sk_dim._training import _net
 from sk_dim.encoders import PatchEncoder
 
-
-def check(device):
-    """Print how far the bounds of a fit on the device are from those on the CPU."""
-    X = load_digits().images
-    params = {"max_iter": 5, "random_state": 0, "precision": "float32"}
-    on_device, on_cpu = (
-        DeepInfomaxTransformer(device=each, **params).fit(X) for each in (device, "cpu")
-    )
-    local = [dim.history_[-1]["local"] for dim in (on_device, on_cpu)]
-    print(
-        f"digits, local term after 5 epochs: {local[0]:.3f} there, {local[1]:.3f} here"
-    )
-    Z = on_device.transform(X)
-    moved = on_device.set_params(device="cpu").transform(X)
-    print(
-        f"features repeat: {np.array_equal(Z, moved)}; finite: {np.isfinite(Z).all()}"
-    )
+RESULTS = Path(__file__).parent / "results" / "gpu.jsonl"
 
 
-def throughput(name, X, device, *, is_resident=True, **params):
-    """Print samples a second of the later epochs, and of transform."""
-    original = Rows.to
-    if not is_resident:
-        Rows.to = lambda rows, device: rows
-    try:
-        dim = DeepInfomaxTransformer(
-            device=device, augment="natural", max_iter=4, random_state=0, **params
-        ).fit(X)
-    finally:
-        Rows.to = original
-    rates = [row["samples_per_second"] for row in dim.history_[1:]]
-    dim.transform(X)  # compiles for the batches that there are in it
-    start = time.perf_counter()
-    dim.transform(X)
-    seconds = time.perf_counter() - start
-    memory = ""
-    if torch.device(device).type == "cuda":
-        memory = f"{torch.cuda.max_memory_allocated(device) / 2**20:8,.0f} MB"
-        torch.cuda.reset_peak_memory_stats(device)
-    print(
-        f"{name:40}{np.median(rates):12,.0f}/s{len(X) / seconds:12,.0f}/s{memory}",
-        flush=True,
-    )
+def check(args):
+    """Tell how far the bounds of a fit on the device are from those on the CPU."""
+
+    def digits():
+        X = load_digits().images
+        params = {"max_iter": 5, "random_state": 0, "precision": "float32"}
+        there, here = (
+            DeepInfomaxTransformer(device=each, **params).fit(X)
+            for each in (args.device, "cpu")
+        )
+        Z = there.transform(X)
+        return {
+            "local term there": there.history_[-1]["local"],
+            "local term here": here.history_[-1]["local"],
+            "features repeat": bool(np.array_equal(Z, there.transform(X))),
+        }
+
+    yield "digits, 5 epochs", digits
+
+
+def steps(args):
+    """Measure training with recorded and with computed steps."""
+    is_gpu = torch.device(args.device).type == "cuda"
+    for batch_size in (128, 512, 2048):
+        for precision in ("float32", "bfloat16") if is_gpu else ("float32",):
+            params = {"batch_size": batch_size, "precision": precision}
+            name = f"{precision}, batches of {batch_size}"
+            if is_gpu:
+                yield f"{name}, recorded", partial(throughput, args, **params)
+            yield f"{name}, computed", computed(partial(throughput, args, **params))
+    yield "conv, batches of 512", partial(throughput, args, encoder="conv")
 
 
 def accuracy(args):
-    """Print the probe on the features of one minute."""
-    train, test, y, y_test = load("cifar", args.cifar, args.n_train, 10_000)
+    """Measure the probe on features of a training of some seconds."""
+    if args.cifar is None:
+        return
+    recipes = {
+        "patch, batches of 512": {},
+        "patch, batches of 128": {"batch_size": 128},
+        "patch, batches of 2048": {"batch_size": 2048},
+        "conv, batches of 512": {"encoder": "conv"},
+    }
+    for name, params in recipes.items():
+        yield f"{name}, {args.seconds:g} s", partial(learn, args, **params)
+
+
+def streamed(args):
+    """Measure training on rows that stay on the CPU."""
+
+    def run():
+        with patch.object(_sources, "SHARE_OF_FREE_MEMORY", 0.0):
+            return throughput(args)
+
+    yield "streamed, batches of 512", run
+
+
+def compiled(args):
+    """Measure training with torch.compile, which takes minutes."""
+    if torch.device(args.device).type != "cuda":
+        return
+    for mode in ("default", "reduce-overhead"):
+        encoder = partial(PatchEncoder, compile_mode=mode)
+        yield f"compiled, {mode}", partial(throughput, args, encoder=encoder)
+
+
+SECTIONS = {
+    "check": check,
+    "steps": steps,
+    "accuracy": accuracy,
+    "input": streamed,
+    "compiled": compiled,
+}
+
+
+def computed(run):
+    """Have no step recorded."""
+
+    def without_graphs():
+        with patch.object(_net, "graphs_of", lambda *_: None):
+            return run()
+
+    return without_graphs
+
+
+@contextmanager
+def peak_memory(device, found):
+    """Note the peak of memory on a GPU."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.reset_peak_memory_stats(device)
+    yield
+    found["MB"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+
+
+def throughput(args, **params):
+    """Measure samples a second of the later epochs, and of transform."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (args.n_rows, 32, 32, 3), dtype=np.uint8)
+    params = {"batch_size": 512, "augment": "natural", "max_iter": 8} | params
+    found = {}
+    with peak_memory(args.device, found):
+        dim = DeepInfomaxTransformer(device=args.device, random_state=0, **params)
+        dim.fit(X)
+    rates = [row["samples_per_second"] for row in dim.history_]
+    found["training, images/s"] = round(np.median(rates[len(rates) // 2 :]))
+    dim.transform(X)  # compiles for the batches that there are in it
+    start = time.perf_counter()
+    dim.transform(X)
+    found["transform, images/s"] = round(len(X) / (time.perf_counter() - start))
+    return found
+
+
+def learn(args, **params):
+    """Fit for some seconds, and probe with 100, 1,000 and all labels."""
+    train, test, y, y_test = load("cifar", args.cifar, 50_000, 10_000)
+    params = {"batch_size": 512, "augment": "natural"} | params
     dim = DeepInfomaxTransformer(
-        device=args.device,
-        augment="natural",
-        max_time=args.seconds,
-        batch_size=512,
-        random_state=0,
+        device=args.device, max_time=args.seconds, random_state=0, **params
     ).fit(train)
-    rows = np.random.default_rng(0).permutation(len(train))[:5000]
-    Z, Z_test = dim.transform(train[rows]), dim.transform(test)
-    cells = " / ".join(
-        f"{probe(Z, y[rows], Z_test, y_test, n, n_draws=3).mean():.3f}"
-        for n in (None, 100, 10)
+    Z, Z_test = dim.transform(train), dim.transform(test)
+    found = {"epochs": dim.n_iter_}
+    for n, n_draws in ((10, 3), (100, 2)):
+        found[f"{10 * n:,}"] = probe(Z, y, Z_test, y_test, n, n_draws=n_draws).mean()
+    scaler = StandardScaler().fit(Z)
+    Z, Z_test = scaler.transform(Z), scaler.transform(Z_test)
+    found["all"] = linear(Z, y, Z_test, y_test, args.device)
+    if args.mlp:
+        mlp = MLPClassifier((200,), early_stopping=True, random_state=0).fit(Z, y)
+        found["all, MLP"] = mlp.score(Z_test, y_test)
+    return found
+
+
+def linear(Z, y, Z_test, y_test, device):
+    """Score softmax regression on the device, which scikit-learn takes minutes for."""
+    Z, y = torch.from_numpy(Z).to(device), torch.from_numpy(y).long().to(device)
+    layer = torch.nn.Linear(Z.shape[1], 10).to(device)
+    torch.nn.init.zeros_(layer.weight)
+    optimizer = torch.optim.LBFGS(
+        layer.parameters(), max_iter=100, line_search_fn="strong_wolfe"
     )
-    print(
-        f"{len(train)} images, {args.seconds:g} s, {dim.n_iter_} epochs; 5,000 / 1,000 "
-        f"/ 100 labels: {cells}"
-    )
+
+    def loss():
+        optimizer.zero_grad()
+        value = torch.nn.functional.cross_entropy(layer(Z), y)
+        value = value + 0.5 * layer.weight.square().sum() / (0.01 * len(Z))
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    with torch.inference_mode():
+        found = layer(torch.from_numpy(Z_test).to(device)).argmax(dim=1).cpu().numpy()
+    return float((found == y_test).mean())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--cifar", help="file with the images, for the accuracy")
-    parser.add_argument("--n-train", type=int, default=50_000)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--compile", nargs="*", default=["default", "reduce-overhead"])
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--n-rows", type=int, default=16_384, help="of random images")
+    parser.add_argument("--seconds", type=float, default=50)
+    parser.add_argument("--mlp", action="store_true", help="200 units too: minutes")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    device = torch.device(args.device)
-    name = platform.machine()
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    print(f"{name}, torch {torch.__version__}")
-    check(device)
-    rng = np.random.default_rng(0)
-    X = rng.integers(0, 256, (args.n_train, 32, 32, 3), dtype=np.uint8)
-    print(f"{len(X)} images of 32x32x3, batch 512{'':12}training   transform")
-    common = {"batch_size": 512}
-    for precision in ("float32", "bfloat16"):
-        params = common | {"precision": precision}
-        throughput(f"{precision}, rows on the device", X, device, **params)
-        throughput(f"{precision}, streamed", X, device, is_resident=False, **params)
-        for mode in args.compile:
-            params |= {"encoder": partial(PatchEncoder, compile_mode=mode)}
-            throughput(f"{precision}, compiled ({mode})", X, device, **params)
-    if args.cifar:
-        accuracy(args)
+    machine = platform.machine()
+    if torch.device(args.device).type == "cuda":
+        machine = torch.cuda.get_device_name(args.device)
+    machine = f"{machine}, torch {torch.__version__}"
+    print(machine)
+    lines = args.results.read_text().splitlines() if args.results.exists() else []
+    known = {(row["machine"], row["row"]): row for row in map(json.loads, lines)}
+    for section in args.only:
+        for name, run in SECTIONS[section](args):
+            row = known.get((machine, name))
+            if row is None:
+                row = {"machine": machine, "row": name} | run()
+                with args.results.open("a") as file:
+                    file.write(json.dumps(row, default=float) + "\n")
+            cells = (
+                f"{key} {value:,.3f}"
+                if isinstance(value, float)
+                else f"{key} {value:,}"
+                for key, value in row.items()
+                if key not in ("machine", "row")
+            )
+            print(f"{name:40}{'; '.join(cells)}", flush=True)
 
 
 if __name__ == "__main__":
