@@ -6,6 +6,7 @@ This module imports nothing of its own package.
 import os
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 FIRST_LOOK = 2.0  # seconds into the work; further ones after twice the time
 LAST_WAIT = 60.0  # seconds from look to look at most
 LOOK = 0.05  # seconds
+GRAIN = 2**15  # values that torch does not share among threads
 PIECE = 2**18  # values a thread, work of some 50 microseconds
 HELD_UP = 4.0  # times longer on all threads than on one; 1 where CPUs are free
 
@@ -93,13 +95,10 @@ def delay_of_threads() -> float:
 
     Each thread has as much to do as the one.
     """
-    n_threads = torch.get_num_threads()
-    values = torch.zeros(n_threads * PIECE)
-    torch.set_num_threads(1)
-    try:
-        alone = min(_time(values[:PIECE]) for _ in range(5))
-    finally:
-        torch.set_num_threads(n_threads)
+    values = torch.zeros(torch.get_num_threads() * PIECE)
+    # In parts that torch leaves to one thread: their number is set for all of Python.
+    parts = values[:PIECE].split(GRAIN)
+    alone = min(_time(parts) for _ in range(5))
     start, n_done = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < LOOK or not n_done:
         values.add_(1.0)
@@ -107,7 +106,8 @@ def delay_of_threads() -> float:
     return spent / n_done / alone
 
 
-def _time(values: Tensor) -> float:
+def _time(parts: Iterable[Tensor]) -> float:
     start = time.perf_counter()
-    values.add_(1.0)
+    for part in parts:
+        part.add_(1.0)
     return time.perf_counter() - start
