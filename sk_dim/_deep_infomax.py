@@ -67,7 +67,7 @@ class DeepInfomaxTransformer(
     ----------
     n_components : int, default=None
         Number of global features, the columns that `transform` returns by default. If
-        None, the encoder's full width: for "patch", 2,304 on most image sizes and at
+        None, the encoder's full width: for "patch", 2,816 on most image sizes and at
         most 1,280 on series; for the other encoders, 1,024. For "series", powers of 2
         are best.
     input_type : {"auto", "table", "image", "series"}, default="auto"

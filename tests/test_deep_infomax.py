@@ -172,9 +172,9 @@ def test_choices_train_and_transform(params, fact, digits):
 @pytest.mark.parametrize(
     ("shape", "encoder", "width"),
     [
-        ((16, 16), "auto", 2304),
+        ((16, 16), "auto", 2816),
         ((16, 16), "conv", 1024),
-        ((16, 16), functools.partial(PatchEncoder, n_filters=8), 2304),
+        ((16, 16), functools.partial(PatchEncoder, n_filters=8), 2816),
         ((16, 16), ConvEncoder, 1024),
         ((8, 8), "auto", 1024),
         ((5,), "auto", 1024),

@@ -14,7 +14,7 @@ from sk_dim.encoders import (
     MLPEncoder,
     PatchEncoder,
 )
-from sk_dim.encoders._contract import trait
+from sk_dim.encoders._contract import trait, tuned
 
 
 def n_parameters(module):
@@ -72,7 +72,7 @@ def test_patches_of_large_images(shape):
     assert n_parameters(encoder) < 10_000_000
     features = encoder(torch.rand(1, *shape))
     assert features.global_.shape == (1, width)
-    assert width <= 2304
+    assert width <= 2816
     assert features.global_.isfinite().all()
 
 
@@ -84,41 +84,59 @@ def test_fewer_components_are_a_projection_to_orthonormal_axes():
     full = PatchEncoder.full_width((1, 16, 16))
     assert PatchEncoder((1, 16, 16), full).projection is None
     features = encoder(torch.rand(2, 1, 16, 16))
-    own = features.hidden[:, -full:]
-    torch.testing.assert_close(features.global_, own @ encoder.projection.T)
+    torch.testing.assert_close(features.global_, features.hidden @ encoder.projection.T)
 
 
 def of_one_version(encoder, batch):
     """Features without the mean over shifted images, with the statistics learnt."""
     encoder.eval().training = True  # of the encoder itself, not of its layers
-    features = encoder(batch)
+    with tuned(encoder):
+        features = encoder(batch)
     encoder.eval()
     return features
 
 
-def test_global_features_are_maxima_of_windows_and_critics_see_means_of_quadrants():
+def test_global_features_are_maxima_of_windows_and_means_of_the_first_map():
     encoder = PatchEncoder((1, 32, 32), PatchEncoder.full_width((1, 32, 32))).eval()
     encoder.norm.running_mean.uniform_(-1, 1)
     encoder.norm.running_var.uniform_(1, 2)
-    features = of_one_version(encoder, torch.rand(2, 1, 32, 32))
+    images = torch.rand(2, 1, 32, 32)
+    features = of_one_version(encoder, images)
+    patches = encoder.patches(images)
     mean, var = (
         buffer.view(-1, 1, 1)
         for buffer in (encoder.norm.running_mean, encoder.norm.running_var)
     )
     standardised = (features.conv - mean) / (var + encoder.norm.eps).sqrt()
     maxima = torch.nn.functional.max_pool2d(standardised, 2, stride=1)
-    torch.testing.assert_close(features.global_, maxima.flatten(1))
+    first = patches.unflatten(2, (2, -1)).unflatten(4, (2, -1))
+    means = first.mean(dim=(3, 5)).flatten(1)
+    expected = torch.cat([means, maxima.flatten(1)], dim=1)
+    torch.testing.assert_close(features.global_, expected)
     corner = standardised[:, :, :2, :2].mean(dim=(2, 3))
     assert features.summary.shape == (2, 1024)
     torch.testing.assert_close(features.summary[:, ::4], corner)
     assert features.code is features.summary
 
 
+def test_without_labels_a_pass_in_training_makes_only_what_critics_see():
+    encoder = PatchEncoder((1, 16, 16), 50).train()
+    images = torch.rand(4, 1, 16, 16)
+    seen = encoder(images)
+    assert seen.global_ is seen.summary
+    assert seen.hidden is None
+    with tuned(encoder):
+        features = encoder(images)
+    assert features.global_.shape == (4, 50)
+    torch.testing.assert_close(features.summary, seen.summary)
+    assert not encoder.is_tuned
+
+
 @pytest.mark.parametrize("is_mirrored", [False, True])
 def test_features_are_means_over_shifts_and_where_views_are_flipped_mirror_images(
     is_mirrored,
 ):
-    encoder = PatchEncoder((1, 16, 16), 2304)
+    encoder = PatchEncoder((1, 16, 16), PatchEncoder.full_width((1, 16, 16)))
     encoder.is_mirrored = is_mirrored
     images = torch.nn.functional.pad(torch.rand(2, 1, 10, 10), (3, 3, 3, 3))
     versions = [images.roll((by, by), (2, 3)) for by in (-1, 1)]

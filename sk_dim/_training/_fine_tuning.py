@@ -28,7 +28,7 @@ from sk_dim._training._pseudo_labels import Targets, erase_box
 from sk_dim._training._recipe import Recipe
 from sk_dim._training._schedule import Schedule
 from sk_dim._validation import warn
-from sk_dim.encoders._contract import Features, trait
+from sk_dim.encoders._contract import Features, trait, tuned
 
 N_CHECKS = 20  # rows of the history, and early-stopping checks, of a full run
 N_STANDARD = 1000  # samples that the features are standardised by in the end
@@ -263,7 +263,7 @@ class FineTuner:
             module.train()
         n_labelled = self.n_labelled
         self.optimizer.zero_grad(set_to_none=True)
-        with reduced_precision(self.device, net.precision):
+        with reduced_precision(self.device, net.precision), tuned(self.encoder):
             rows, samples = next(self.steps)
             views = self._encode_views(samples, n_labelled)
             infomax = self._infomax(views, rows, n_labelled)

@@ -3,7 +3,8 @@
 This module imports nothing of its own package.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -96,6 +97,10 @@ class Encoder(nn.Module):
     is_mirrored : bool
         Set to True where views are flipped: in evaluation a sample and its mirror image
         must then get equal features.
+    is_tuned : bool
+        Set to True while labels train it. Without them, critics and prior see the
+        summary alone where there is one, so that a pass in training may return it as
+        global features too.
     has_fixed_part : bool
         Whether training leaves global and local features as they are. Then
         ``view_fixed(batch, seed, augment)`` encodes the views that training sees, only
@@ -134,6 +139,7 @@ class Encoder(nn.Module):
     needs_head: bool = False
     view_scale: float | None = None
     is_mirrored: bool = False
+    is_tuned: bool = False
     has_fixed_part: bool = False
     is_static: bool = False
     epochs: float = 1.0
@@ -178,7 +184,8 @@ class Encoder(nn.Module):
     def learn_last(self, batch: Tensor, seed: int, augment: Augment | None) -> None:
         """Choose weights that no gradient trains, after training; by default none.
 
-        Where `has_fixed_part`, training changed nothing of it, and it is not called.
+        Where `has_fixed_part`, training changed nothing of it, and it is not called. It
+        is after each chunk of `partial_fit`.
 
         Parameters
         ----------
@@ -256,6 +263,20 @@ def trait(encoder: Any, name: str) -> Any:
     while isinstance(encoder, partial):
         encoder = encoder.func
     return getattr(encoder, name, getattr(_DEFAULT, name))
+
+
+@contextmanager
+def tuned(encoder: nn.Module) -> Iterator[None]:
+    """Tell an encoder that labels train it, if it makes a difference."""
+    if not hasattr(encoder, "is_tuned"):
+        yield
+        return
+    # To mypy every attribute of a module is a tensor or a module.
+    encoder.is_tuned = True  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        encoder.is_tuned = False  # type: ignore[assignment]
 
 
 def plural(kinds: Iterable[str]) -> str:

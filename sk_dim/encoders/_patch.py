@@ -18,6 +18,10 @@ from sk_dim.encoders._layers import (
     plan_halvings,
 )
 from sk_dim.encoders._patch_filters import PatchFilters, stride_of
+from sk_dim.encoders._view_basis import shuffle
+from sk_dim.encoders._view_shrinkage import N_SAMPLES, ViewShrinkage
+
+AT_ONCE = 250  # samples that the features are mapped from
 
 
 class PatchEncoder(Encoder):
@@ -27,9 +31,10 @@ class PatchEncoder(Encoder):
     find what clustering finds in a second. So here the first layer is
     :class:`sk_dim.encoders.PatchFilters`. Convolutions above it halve each side of the
     map until it is 4 to 7 long. The global features are the maxima of the last map in
-    overlapping windows, its channels standardised. For series, means of the first map
-    are added, because training may lose what they hold. On 32x32 colour images it
-    trains on some four times as many samples a second as :class:`ConvEncoder`.
+    overlapping windows, after means of the first map, because training may lose what
+    they hold. When training ends, directions in which views of a sample still differ
+    are shrunk in these features, which then need fewer labels. On 32x32 colour images
+    it trains on some four times as many samples a second as :class:`ConvEncoder`.
 
     Parameters
     ----------
@@ -49,11 +54,11 @@ class PatchEncoder(Encoder):
 
     Notes
     -----
-    `full_width` components are 256 channels in 3x3 windows; for series in 3 windows,
-    and before them the means of the first map in each quarter. If `n_components` is
-    below `full_width`, a fixed random orthonormal projection follows; if above, the
-    last map gets more channels. Critics see means over quadrants (of series: quarters),
-    because exact position differs between views.
+    `full_width` components are the means of the first map in each quadrant (of series:
+    quarter), and 256 channels in 3x3 windows (of series: 3). If `n_components` is below
+    `full_width`, a fixed random orthonormal projection follows; if above, the last map
+    gets more channels. Critics see means of the last map over quadrants or quarters,
+    because exact position differs between views; training makes no others.
 
     In evaluation, the features of an image are averaged over two versions of it,
     shifted by half the step between patches to either end of a diagonal. Where views
@@ -76,7 +81,7 @@ class PatchEncoder(Encoder):
     >>> encoder.learn_first(torch.randn(20, 3, 32, 32), seed=0)
     >>> features = encoder.eval()(torch.randn(2, 3, 32, 32))
     >>> features.global_.shape, features.conv.shape
-    (torch.Size([2, 2304]), torch.Size([2, 256, 4, 4]))
+    (torch.Size([2, 2816]), torch.Size([2, 256, 4, 4]))
     """
 
     kinds = ("image", "series")
@@ -102,7 +107,7 @@ class PatchEncoder(Encoder):
         sides, strides = plan_halvings(*_map_sides(input_shape))
         self.grid = _grid(sides[-1])
         self.parts = (1, min(4, sides[-1][1])) if self.is_series else (2, 2)
-        n_first = math.prod(self.parts) * 2 * n_filters if self.is_series else 0
+        n_first = math.prod(self.parts) * 2 * n_filters
         n_last = max(0, n_components - n_first)
         n_channels = max(256, math.ceil(n_last / math.prod(self.grid)))
         self.stages = nn.ModuleList()
@@ -122,9 +127,8 @@ class PatchEncoder(Encoder):
         # The local features are the first map of at most 64 locations.
         self.local_stage = sum(math.prod(each) > 64 for each in sides)
         self.norm = nn.BatchNorm2d(n_channels, affine=False)
-        if self.is_series:
-            self.first_norm = nn.BatchNorm2d(2 * n_filters, affine=False)
         n_values = n_first + n_channels * math.prod(self.grid)
+        self.shrinkage = ViewShrinkage(n_values)
         projection = None
         if n_components < n_values:
             projection = torch.empty(n_components, n_values)
@@ -136,9 +140,10 @@ class PatchEncoder(Encoder):
 
     @staticmethod
     def full_width(input_shape: tuple[int, ...]) -> int:
-        """Count the values of 256 channels in up to 3x3 windows of the last map.
+        """Count the values of 128 channels of the first map and 256 of the last.
 
-        For series, those of 128 channels in quarters of the first map are added.
+        The first are means over 2x2 parts, or up to 4 of series, the others maxima in
+        up to 3x3 windows.
 
         Parameters
         ----------
@@ -150,10 +155,8 @@ class PatchEncoder(Encoder):
         int
         """
         sides, _ = plan_halvings(*_map_sides(input_shape))
-        n_values = 256 * math.prod(_grid(sides[-1]))
-        if len(input_shape) == 2:
-            n_values += 128 * min(4, sides[-1][1])
-        return n_values
+        n_parts = min(4, sides[-1][1]) if len(input_shape) == 2 else 4
+        return 128 * n_parts + 256 * math.prod(_grid(sides[-1]))
 
     def learn_first(
         self, batch: Tensor, seed: int, augment: Augment | None = None
@@ -171,6 +174,39 @@ class PatchEncoder(Encoder):
         """
         self.patches.learn(batch.unsqueeze(2) if self.is_series else batch, seed)
 
+    @torch.no_grad()
+    def learn_last(
+        self, batch: Tensor, seed: int, augment: Augment | None = None
+    ) -> None:
+        """Learn from views of scaled samples which directions to shrink.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n, c, h, w) or (n, c, l)
+            Some of the training samples.
+        seed : int
+            Seeds the choice of samples and the views.
+        augment : callable or None, default=None
+            Makes views; with None the features are standardised only.
+        """
+        # Batch normalisation counts the steps of training.
+        n_steps = int(self.norm.get_buffer("num_batches_tracked"))
+        if not self.shrinkage.is_due(len(batch), n_steps):
+            return
+        order, generator = shuffle(batch, seed)
+        parts = batch[order[:N_SAMPLES]].split(AT_ONCE)
+        features = torch.cat([self._values(part) for part in parts])
+        views = None
+        if augment is not None:
+            seen = [self._values(augment(part, generator)) for part in parts]
+            views = torch.cat(seen)
+        self.shrinkage.learn(features, views, n_steps)
+
+    def _values(self, batch: Tensor) -> Tensor:
+        """Return the pooled values of a scaled batch itself."""
+        batch = batch.unsqueeze(2) if self.is_series else batch
+        return torch.cat(self._pooled(self._maps(batch))[1:], dim=1)
+
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
         if self.is_series:
@@ -181,11 +217,13 @@ class PatchEncoder(Encoder):
             pooled = self._pooled(maps)
         else:
             maps, pooled = self._mean_of_versions(batch)
-        *first, last, summary = pooled
-        hidden = torch.cat([*first, last], dim=1) if first else None
-        global_ = last if hidden is None or not self.is_series else hidden
-        if self.projection is not None:
-            global_ = global_ @ self.projection.T
+        summary, *rest = pooled
+        hidden, global_ = None, summary
+        if rest:
+            hidden = torch.cat(rest, dim=1)
+            global_ = self.shrinkage(hidden)
+            if self.projection is not None:
+                global_ = global_ @ self.projection.T
         conv, local = maps[-1], maps[1 + self.local_stage]
         if self.is_series:
             conv, local = conv.squeeze(2), local.squeeze(2)
@@ -212,19 +250,16 @@ class PatchEncoder(Encoder):
         return _means(all_maps), _means(all_pooled)
 
     def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
-        """Return means of the first map, largest values of the last, and its means.
+        """Return means of the last map, those of the first, and the last's maxima.
 
-        In training, those of the first map of images are for nothing.
+        In training without labels only those that critics see.
         """
         last = self.norm(maps[-1])
-        pooled = [
-            self._largest(last).flatten(1).float(),
-            grid_means(last, self.parts),
-        ]
-        if self.training and not self.is_series:
-            return pooled
-        first = self.first_norm(maps[0]) if self.is_series else maps[0]
-        return [grid_means(first, self.parts), *pooled]
+        summary = grid_means(last, self.parts)
+        if self.training and not self.is_tuned:
+            return [summary]
+        first = grid_means(maps[0], self.parts)
+        return [summary, first, self._largest(last).flatten(1).float()]
 
     def _largest(self, last: Tensor) -> Tensor:
         """Return the largest values of a map in each window."""
