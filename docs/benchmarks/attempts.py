@@ -12,6 +12,7 @@ images::
 """
 
 import argparse
+import math
 import time
 from functools import partial
 
@@ -135,10 +136,9 @@ def readouts_of(dim, X, T):
         Z = encode(dim, images, lambda batch: encoder(batch).global_)
         return (Z - Z[: len(X)].mean(axis=0)) / Z[: len(X)].std(axis=0)
 
-    def both(batch):
-        hidden = encoder(batch).hidden
-        means = mean_over_sizes(encoder, lambda f: f.global_, batch)
-        return torch.cat([hidden[:, : -means.shape[1]], means], dim=1)
+    def maxima(features):
+        n_channels = features.conv.shape[1]
+        return features.hidden[:, -n_channels * math.prod(encoder.grid) :]
 
     def with_neighbours():
         Z = global_()
@@ -149,14 +149,19 @@ def readouts_of(dim, X, T):
         return np.hstack([global_(), k_means.transform(images)])
 
     return {
-        "global features": global_,
+        "largest values of the last map": partial(
+            encode, dim, images, lambda batch: maxima(encoder(batch))
+        ),
+        "averaged with those of the image as small as views": partial(
+            encode, dim, images, partial(mean_over_sizes, encoder, maxima)
+        ),
         "and means of the patch map in quadrants (hidden features)": partial(
             encode, dim, images, lambda batch: encoder(batch).hidden
         ),
-        "averaged with those of the image as small as views": partial(
+        "global features": global_,
+        "global, averaged with those of the image as small as views": partial(
             encode, dim, images, partial(mean_over_sizes, encoder, lambda f: f.global_)
         ),
-        "both": partial(encode, dim, images, both),
         "behind the head of the global term": partial(
             encode, dim, images, lambda batch: head.embed(encoder(batch).code)
         ),

@@ -80,6 +80,11 @@ def k_means(train, seed, n_clusters):
     return PatchKMeans(n_clusters=n_clusters, random_state=seed).fit(train).transform
 
 
+def channels_first(images):
+    """Colour images (n, h, w, c) or grey ones (n, h, w) as the encoder takes them."""
+    return images.movedim(-1, 1) if images.ndim == 4 else images.unsqueeze(1)
+
+
 def vicreg(train, seed, seconds, **params):
     """VICReg (Bardes, Ponce & LeCun 2022, arXiv:2105.04906) on the same net and views.
 
@@ -104,9 +109,7 @@ def vicreg(train, seed, seconds, **params):
     while (done := (time.monotonic() - start) / seconds) < 1:
         optimiser.param_groups[0]["lr"] = 3e-3 * min(done / 0.1, (1 - done) / 0.9)
         batch = rows[torch.randint(len(rows), (fitted.batch_size,))]
-        # Channels first: from colour images, or from grey ones.
-        batch = batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch.unsqueeze(1)
-        batch = fitted.model_.scaling(batch)
+        batch = fitted.model_.scaling(channels_first(batch))
         a, b = (expander(v.code) for v in net.make_views(batch, net.generator))
         loss = 25 * (a - b).square().mean()
         for z in (a, b):
@@ -119,6 +122,9 @@ def vicreg(train, seed, seconds, **params):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+    # What views change is shrunk in its features too.
+    batch = fitted.model_.scaling(channels_first(rows[:2000]))
+    fitted.encoder_.eval().learn_last(batch, seed, fitted.model_.design.view)
     return fitted.transform
 
 

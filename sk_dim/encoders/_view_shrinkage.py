@@ -84,7 +84,8 @@ class ViewShrinkage(nn.Module):
         kept = self.directions * self.shares.sqrt()[:, None]
         rows = torch.cat([differences * share**0.5, kept * (1 - share) ** 0.5])
         n_found = min(len(self.directions), *rows.shape)
-        _, sizes, directions = torch.svd_lowrank(rows, n_found)
+        # On the CPU, because not every device has what this takes.
+        _, sizes, directions = torch.svd_lowrank(rows.cpu(), n_found)
         self.directions.zero_()[:n_found] = directions.T
         self.shares.zero_()[:n_found] = sizes.square()
 
