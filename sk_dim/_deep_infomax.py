@@ -141,9 +141,10 @@ class DeepInfomaxTransformer(
         Number of epochs. "auto" takes 35 for 1,000 rows, and a third of that for ten
         times the rows; with the encoder "series", 0.3 times that.
     max_time : float, default=None
-        Seconds of training, counted from its first step, so without the preparation.
-        The learning rate falls to zero when they are over. If `max_iter` is an integer,
-        training ends at whichever comes first; else the time alone decides.
+        Seconds of training, counted from its first step to its last, so without the
+        preparation, and the map that "patch" learns in the end (1 to 2 s on small
+        images). The learning rate falls to zero when they are over. If `max_iter` is an
+        integer, training ends at whichever comes first; else the time alone decides.
     batch_size : int, default=128
         Target batch size. An epoch is cut into equal batches of 0.75 to 1.5 times as
         many rows.
