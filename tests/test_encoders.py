@@ -132,6 +132,12 @@ def test_without_labels_a_pass_in_training_makes_only_what_critics_see():
     assert not encoder.is_tuned
 
 
+def test_the_last_map_is_learnt_in_either_mode():
+    encoder = PatchEncoder((1, 16, 16), 50).train()
+    encoder.learn_last(torch.rand(20, 1, 16, 16), 0, lambda batch, _: batch.flip(-1))
+    assert int(encoder.shrinkage.n_learnt) == 20
+
+
 @pytest.mark.parametrize("is_mirrored", [False, True])
 def test_features_are_means_over_shifts_and_where_views_are_flipped_mirror_images(
     is_mirrored,

@@ -205,7 +205,7 @@ class PatchEncoder(Encoder):
     def _values(self, batch: Tensor) -> Tensor:
         """Return the pooled values of a scaled batch itself."""
         batch = batch.unsqueeze(2) if self.is_series else batch
-        return torch.cat(self._pooled(self._maps(batch))[1:], dim=1)
+        return torch.cat(self._pooled(self._maps(batch), is_whole=True)[1:], dim=1)
 
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
@@ -214,7 +214,8 @@ class PatchEncoder(Encoder):
         # Of series, shifted ones were not measured to help.
         if self.training or (self.is_series and not self.is_mirrored):
             maps = self._maps(batch)
-            pooled = self._pooled(maps)
+            is_whole = self.is_tuned or not self.training
+            pooled = self._pooled(maps, is_whole=is_whole)
         else:
             maps, pooled = self._mean_of_versions(batch)
         summary, *rest = pooled
@@ -245,18 +246,18 @@ class PatchEncoder(Encoder):
         for top, left, is_flipped in versions:
             version = padded[:, :, top : top + height, left : left + width]
             maps = self._maps(version.flip(-1) if is_flipped else version)
-            all_pooled.append(self._pooled(maps))
+            all_pooled.append(self._pooled(maps, is_whole=True))
             all_maps.append([m.flip(-1) for m in maps] if is_flipped else maps)
         return _means(all_maps), _means(all_pooled)
 
-    def _pooled(self, maps: list[Tensor]) -> list[Tensor]:
+    def _pooled(self, maps: list[Tensor], *, is_whole: bool) -> list[Tensor]:
         """Return means of the last map, those of the first, and the last's maxima.
 
-        In training without labels only those that critics see.
+        Without `is_whole` only those that critics see.
         """
         last = self.norm(maps[-1])
         summary = grid_means(last, self.parts)
-        if self.training and not self.is_tuned:
+        if not is_whole:
             return [summary]
         first = grid_means(maps[0], self.parts)
         return [summary, first, self._largest(last).flatten(1).float()]

@@ -9,8 +9,8 @@ This module imports nothing of its own package.
 import torch
 from torch import Tensor, nn
 
-N_DIRECTIONS = 256  # more of them add nothing
-N_SAMPLES = 1000  # more of them add nothing
+N_DIRECTIONS = 256  # twice as many add next to nothing
+N_SAMPLES = 1000  # more of them add next to nothing
 FLOOR = 1e-3  # share of the differences at which a direction keeps 0.7 of its size
 NEGLIGIBLE = 1e-3  # of the largest size of a feature, a spread that tells nothing
 STEPS = 32  # of training for each map of N_SAMPLES
