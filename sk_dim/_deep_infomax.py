@@ -37,10 +37,10 @@ from sk_dim._training._checkpoints import Checkpoint
 from sk_dim._training._group import count_devices, ranks_here
 from sk_dim._training._preparing import prepare, resume, rows_like
 from sk_dim._training._progress import Position
-from sk_dim._training._schedule import auto_epochs
+from sk_dim._training._schedule import batch_size_of, n_epochs_of
 from sk_dim._validation import check_layer, warn
 from sk_dim.arrays import Shards
-from sk_dim.encoders._contract import Features, trait
+from sk_dim.encoders._contract import Features
 from sk_dim.objective import Objective
 
 N_CANDIDATES = 256
@@ -68,8 +68,8 @@ class DeepInfomaxTransformer(
     n_components : int, default=None
         Number of global features, the columns that `transform` returns by default. If
         None, the encoder's full width: for "patch", 2,816 on most image sizes and at
-        most 1,280 on series; for the other encoders, 1,024. For "series", powers of 2
-        are best.
+        most 1,280 on series; for "resnet" 960; for the other encoders, 1,024. For
+        "series", powers of 2 are best.
     input_type : {"auto", "table", "image", "series"}, default="auto"
         What a sample is. "auto" reads X with two axes as a table (unless `input_shape`
         is given), with four axes as images, and with three axes as grey images if both
@@ -85,10 +85,11 @@ class DeepInfomaxTransformer(
         channels) if only the last axis has size 1 to 4. Otherwise an error asks for
         this parameter. Of series of unequal length, the axis of equal sizes holds the
         channels.
-    encoder : {"auto", "patch", "series", "conv", "mlp"} or callable, default="auto"
+    encoder : str or callable, default="auto"
         "patch" learns its first layer by clustering patches of the samples, "series"
         has kernels of all time scales and needs little training, "conv" is a
-        convolutional net like the paper's, "mlp" is for tables. "auto" takes "series"
+        convolutional net like the paper's, "resnet" a larger one for many images and a
+        GPU, "mlp" is for tables. "auto" takes "series"
         for series of at least 9 values, "patch" for images if all sides are at least
         16, "conv" for smaller ones, and "mlp" for tables. A callable
         ``encoder(input_shape, n_components) -> nn.Module`` must return a module whose
@@ -145,9 +146,11 @@ class DeepInfomaxTransformer(
         preparation, and the map that "patch" learns in the end (1 to 2 s on small
         images). The learning rate falls to zero when they are over. If `max_iter` is an
         integer, training ends at whichever comes first; else the time alone decides.
-    batch_size : int, default=128
+    batch_size : int or "auto", default="auto"
         Target batch size. An epoch is cut into equal batches of 0.75 to 1.5 times as
-        many rows.
+        many rows. "auto" takes 128 on a CPU. A GPU takes no longer for 512: there it is
+        a fortieth of the rows, 128 at least and 512 at most, and ``max_iter="auto"`` as
+        many steps as batches of 128 would take.
     learning_rate : float, default=3e-3
         Peak learning rate of AdamW, reached after a tenth of the training.
     validation_fraction : float, default=0.0
@@ -206,6 +209,8 @@ class DeepInfomaxTransformer(
         Device of the net.
     precision_ : str
         Precision that training used, "float32" or "bfloat16".
+    batch_size_ : int
+        Target batch size of the last training.
 
     See Also
     --------
@@ -263,7 +268,7 @@ class DeepInfomaxTransformer(
         augment: str | Sequence[str] | Callable | None = "auto",
         max_iter: int | str = "auto",
         max_time: float | None = None,
-        batch_size: int = 128,
+        batch_size: int | str = "auto",
         learning_rate: float = 3e-3,
         validation_fraction: float = 0.0,
         callbacks: list | None = None,
@@ -351,7 +356,7 @@ class DeepInfomaxTransformer(
             X, codes = read_with_groups(self, X, groups)
             rows = self._open(X, codes, goes_on)
             checkpoint, position = self._open_checkpoint(rows, codes, saved)
-            n_epochs = self._n_epochs(len(rows))
+            n_epochs = n_epochs_of(self, self.model_, len(rows))
             context = self._init_callback_context(max_subtasks=n_epochs)
             context.call_on_fit_task_begin(estimator=self, X=X)
             if saved is None or position is not None:
@@ -648,13 +653,6 @@ class DeepInfomaxTransformer(
         ranks_here(n).of_first(checkpoint.check_room)
         return checkpoint, None if saved is None else checkpoint.restore(saved)
 
-    def _n_epochs(self, n_rows: int) -> int | None:
-        if not isinstance(self.max_iter, str):
-            return int(self.max_iter)
-        if self.max_time is not None:
-            return None
-        return auto_epochs(n_rows, trait(self.encoder_, "epochs"))
-
     def _train(
         self,
         rows: Rows,
@@ -680,7 +678,7 @@ class DeepInfomaxTransformer(
             callbacks,
             tasks=[*tasks, *last],
             n_devices=count_devices(self.n_devices, self.device),
-            batch_size=self.batch_size,
+            batch_size=batch_size_of(self, self.model_, len(rows)),
             learning_rate=self.learning_rate,
             validation_fraction=self.validation_fraction,
             max_time=max_time,

@@ -27,7 +27,7 @@ from sk_dim._information._variables import (
     counted_information,
     group_copies,
 )
-from sk_dim._validation import check_choice, check_integer, check_name, warn
+from sk_dim._validation import check_choice, check_integer_or_auto, check_name, warn
 
 FEW_ROWS = 50
 AT_THE_CAP = 0.85  # share of the cap from which on a value sits at it
@@ -206,8 +206,7 @@ class MutualInformationEstimator(BaseEstimator):
         name = check_name("bound", self.bound, READ_OUTS)
         build = check_choice("critic", self.critic, PAIR_CRITICS)
         n_epochs = self.max_iter
-        if not (isinstance(n_epochs, str) and n_epochs == "auto"):
-            n_epochs = check_integer("max_iter", n_epochs, 1)
+        check_integer_or_auto("max_iter", n_epochs, 1)
         device = choose_device(self.device)
         of_x, of_y = check_discrete(self.discrete)
         self._check_given(Y)

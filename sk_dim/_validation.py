@@ -97,20 +97,26 @@ def check_call(name: str, function: Callable, how: str, n_arguments: int) -> Non
 
 
 def check_integer(
-    name: str, value: Any, minimum: int, why: str = "", *, or_none: bool = False
+    name: str, value: Any, minimum: int, why: str = "", *, also: str | None = None
 ) -> int:
     """Return `value` as an int, which must be at least `minimum`.
 
-    `or_none` says in the error that the caller lets None pass.
+    `also` is what the caller lets pass, for the error.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        also = ", or None" if or_none else ""
+        other = "" if also is None else f", or {also}"
         raise TypeError(
-            f"{name}={value!r} must be an integer of at least {minimum}{also}."
+            f"{name}={value!r} must be an integer of at least {minimum}{other}."
         )
     if value < minimum:
         raise ValueError(f"{name}={value!r}{why}; it must be at least {minimum}.")
     return int(value)
+
+
+def check_integer_or_auto(name: str, value: Any, minimum: int, why: str = "") -> None:
+    """Check that `value` is "auto" or an integer of at least `minimum`."""
+    if not (isinstance(value, str) and value == "auto"):
+        check_integer(name, value, minimum, why, also="'auto'")
 
 
 def check_real(

@@ -18,7 +18,7 @@ from sk_dim._training import _captured
 from sk_dim._training._captured import graphs_of
 from sk_dim._training._optimizers import load_moments, set_rates
 from sk_dim.bounds import BOUNDS
-from sk_dim.encoders import ConvEncoder
+from sk_dim.encoders import ConvEncoder, ResNetEncoder
 
 aten = torch.ops.aten
 # They tell the host a value, or how many values there are, or send it a constant.
@@ -102,11 +102,13 @@ class RecordedSteps:
         return step
 
 
+SMALL_RESNET = partial(ResNetEncoder, n_channels=4)
 CASES = {
     "patch": ((16, 16, 3), {"augment": "natural"}),
     "patch, a crop with noise": ((16, 20), {"augment": "auto"}),
     "patch of series": ((1, 40), {"encoder": "patch", "input_type": "series"}),
     "conv": ((8, 8), {}),
+    "resnet": ((8, 8, 3), {"encoder": SMALL_RESNET, "augment": "natural"}),
     "conv, one view": ((8, 8), {"augment": None}),
     "mlp": ((30,), {}),
     "series": ((1, 30), {"input_type": "series"}),

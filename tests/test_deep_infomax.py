@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -22,8 +23,9 @@ from sk_dim._inputs._groups import read_groups
 from sk_dim._training._model import Model
 from sk_dim._training._net import InfomaxNet
 from sk_dim._training._saving import checksum
+from sk_dim._training._schedule import auto_epochs, batch_size_of, n_epochs_of
 from sk_dim.critics import ConcatCritic, DotCritic
-from sk_dim.encoders import ConvEncoder, Features, PatchEncoder
+from sk_dim.encoders import ConvEncoder, Features, PatchEncoder, ResNetEncoder
 
 QUICK = {"max_iter": 2, "n_components": 64, "random_state": 0}
 
@@ -174,7 +176,8 @@ def test_choices_train_and_transform(params, fact, digits):
     [
         ((16, 16), "auto", 2816),
         ((16, 16), "conv", 1024),
-        ((16, 16), functools.partial(PatchEncoder, n_filters=8), 2816),
+        ((16, 16), functools.partial(PatchEncoder, n_filters=8), 2368),
+        ((16, 16), functools.partial(ResNetEncoder, n_channels=4), 60),
         ((16, 16), ConvEncoder, 1024),
         ((8, 8), "auto", 1024),
         ((5,), "auto", 1024),
@@ -194,11 +197,33 @@ def test_two_rows_are_enough():
 
 
 def test_epochs_of_auto_fall_with_the_rows():
-    from sk_dim._training._schedule import auto_epochs
-
     epochs = [auto_epochs(n) for n in (10, 1000, 10_000, 100_000, 10_000_000)]
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[-1] >= 1
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "size"), [(2, 128), (1000, 128), (6000, 150), (50_000, 512)]
+)
+def test_batches_of_auto_are_larger_on_a_gpu_if_an_epoch_keeps_enough(n_rows, size):
+    model = SimpleNamespace(device=torch.device("cuda"), encoder=None)
+    assert batch_size_of(quick(batch_size="auto"), model, n_rows) == size
+    assert batch_size_of(quick(batch_size=7), model, n_rows) == 7
+    assert size == 128 or n_rows / size >= 40
+    auto, given = (
+        n_epochs_of(quick(batch_size=each, max_iter="auto"), model, n_rows)
+        for each in ("auto", 128)
+    )
+    assert auto * n_rows / size == pytest.approx(given * n_rows / 128, rel=0.1)
+    assert n_epochs_of(quick(max_iter=3), model, n_rows) == 3
+    assert n_epochs_of(quick(max_iter="auto", max_time=1), model, n_rows) is None
+    model.device = torch.device("cpu")
+    assert batch_size_of(quick(batch_size="auto"), model, n_rows) == 128
+
+
+def test_the_batch_size_of_a_training_is_told(digits):
+    assert quick().fit(digits[0][:60]).batch_size_ == 128
+    assert quick(batch_size=20).fit(digits[0][:60]).batch_size_ == 20
 
 
 # Inputs

@@ -13,6 +13,7 @@ from sk_dim.encoders import (
     Features,
     MLPEncoder,
     PatchEncoder,
+    ResNetEncoder,
 )
 from sk_dim.encoders._contract import trait, tuned
 
@@ -199,7 +200,8 @@ def test_a_series_and_its_mirror_image_get_equal_features_where_views_are_flippe
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's
 @pytest.mark.parametrize(
-    ("encoder", "shape"), [(PatchEncoder, (1, 16, 16)), (ConvEncoder, (1, 8, 8))]
+    ("encoder", "shape"),
+    [(PatchEncoder, (1, 16, 16)), (ConvEncoder, (1, 8, 8)), (ResNetEncoder, (1, 8, 8))],
 )
 def test_a_compiled_encoder_computes_the_same_and_pickles(encoder, shape):
     # Compiled code takes a minute to build: only how it gets there is tested.
@@ -242,7 +244,12 @@ def test_a_local_feature_of_a_table_depends_on_its_subset_only():
 
 @pytest.mark.parametrize(
     ("encoder", "shape"),
-    [(ConvEncoder, (1, 9, 12)), (MLPEncoder, (9,)), (PatchEncoder, (1, 19, 22))],
+    [
+        (ConvEncoder, (1, 9, 12)),
+        (MLPEncoder, (9,)),
+        (PatchEncoder, (1, 19, 22)),
+        (ResNetEncoder, (1, 9, 12)),
+    ],
 )
 def test_in_evaluation_a_sample_does_not_depend_on_its_batch(encoder, shape):
     encoder = encoder(shape, 4).eval()

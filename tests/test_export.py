@@ -35,7 +35,7 @@ from sklearn.svm import LinearSVC
 from torch.export import Dim
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer, __version__
-from sk_dim.encoders import ConvEncoder, Encoder, Features
+from sk_dim.encoders import ConvEncoder, Encoder, Features, ResNetEncoder
 from sk_dim.encoders._layers import grid_maxima
 from sk_dim.export import (
     SKOPS_TRUSTED,
@@ -49,6 +49,7 @@ from sk_dim.export._encoder_file import _checksum
 STORED = Path(__file__).parent / "stored"
 VERSIONS = sorted(path.stem for path in STORED.glob("*.joblib"))
 SMALL_CONV = partial(ConvEncoder, n_hidden=16, n_channels=8)
+SMALL_RESNET = partial(ResNetEncoder, n_channels=4)
 
 
 class Own(Encoder):
@@ -72,6 +73,7 @@ def samples(name, n=48):
         "mirrored": rng.integers(0, 256, (n, 3, 20, 24), dtype=np.uint8),
         "patch series": walk,
         "conv": rng.normal(size=(n, 8, 8)).astype(np.float32),
+        "resnet": rng.integers(0, 256, (n, 12, 12, 3), dtype=np.uint8),
         "mlp": rng.normal(1e6, 1.0, size=(n, 7)),
         "series": walk.astype(np.float32),
         "stepped series": np.repeat(rng.integers(0, 5, (n, 2, 8)), 8, axis=2),
@@ -85,6 +87,7 @@ PARAMS = {
     "mirrored": {"augment": "natural", "n_components": 30},
     "patch series": {"input_type": "series", "encoder": "patch"},
     "conv": {"encoder": SMALL_CONV, "output_layer": "conv"},
+    "resnet": {"encoder": SMALL_RESNET, "augment": "natural"},
     "mlp": {},
     "series": {"input_type": "series"},
     "stepped series": {"input_type": "series"},
@@ -186,7 +189,7 @@ def test_a_module_of_a_classifier_returns_probabilities():
         "conv",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("patch", "mirrored", "patch series", "mlp", "series")
+            for name in ("patch", "mirrored", "patch series", "resnet", "mlp", "series")
         ),
     ],
 )
@@ -241,6 +244,7 @@ def test_what_is_exported_of_the_series_encoder_says_the_same(name, monkeypatch)
                 ("patch", "uint8"),
                 ("conv", "int64"),
                 ("mirrored", "float32"),
+                ("resnet", "uint8"),
                 ("patch series", "float64"),
                 ("series", "float32"),
             )
@@ -439,7 +443,7 @@ def test_an_encoder_file_returns_the_bits_of_transform(name, tmp_path):
     n_bytes = sum(
         v.numel() * v.element_size() for v in dim.encoder_.state_dict().values()
     )
-    assert path.stat().st_size < n_bytes + 10_000
+    assert path.stat().st_size < n_bytes + 20_000
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -665,7 +669,7 @@ def test_a_missing_package_is_named(package, use, tmp_path, monkeypatch):
         use(tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", ["patch", "conv", "mlp", "series"])
+@pytest.mark.parametrize("name", ["patch", "conv", "resnet", "mlp", "series"])
 def test_skops_loads_what_it_is_told_to_trust(name, tmp_path):
     dim, X = fitted(name), samples(name)
     path = tmp_path / "a.skops"

@@ -129,6 +129,7 @@ def test_a_killed_fit_goes_on(digits, tmp_path, monkeypatch):
         {},
         {"precision": "bfloat16", "augment": "natural"},
         {"prior_weight": 0.1, "encoder": "conv"},
+        {"encoder": "resnet", "augment": "natural"},
         {"critic": "concat", "bound": "jsd"},
         {"max_iter": "auto", "max_time": 3.0},
     ],
@@ -159,7 +160,7 @@ def test_recorded_steps_are_those_that_are_computed(params, digits, monkeypatch)
     np.testing.assert_allclose(recorded.transform(X), expected, atol=0.01 * scale)
 
 
-@pytest.mark.parametrize("encoder", ["patch", "conv"])
+@pytest.mark.parametrize("encoder", ["patch", "conv", "resnet"])
 def test_a_step_waits_for_no_value(encoder):
     X = np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), dtype=np.uint8)
     net = quick(encoder=encoder, augment="natural", max_iter=1).fit(X).net_

@@ -24,7 +24,7 @@ def check_options(
     check_name("resize", resize, ("crop", "pad"))
     check_name("on_error", on_error, ("raise", "warn"))
     if n_threads is not None:
-        check_integer("n_threads", n_threads, 1, or_none=True)
+        check_integer("n_threads", n_threads, 1, also="None")
     if cache is not None and not isinstance(cache, str | os.PathLike):
         raise TypeError(f"cache={cache!r:.60} must be the path of a folder, or None.")
     sides = size if isinstance(size, tuple | list) else (size, size)

@@ -52,3 +52,8 @@ class ModelAttributes:
     def precision_(self) -> str:
         """Precision that training used."""
         return self._fitted.net.precision
+
+    @property
+    def batch_size_(self) -> int:
+        """Target batch size of the last training."""
+        return self._fitted.net.batch_size

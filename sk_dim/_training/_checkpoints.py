@@ -25,6 +25,7 @@ from sk_dim._training._checkpoint_files import write
 from sk_dim._training._model import Model
 from sk_dim._training._progress import EpochPart, Position
 from sk_dim._training._saving import load_progress, plain, progress_state
+from sk_dim._training._schedule import batch_size_of
 from sk_dim._validation import warn
 from sk_dim._version import __version__
 from sk_dim.augmentations import Compose
@@ -150,6 +151,7 @@ class Checkpoint(OwnCallback):
         self.is_first = True
         self.sklearn_callbacks = list(getattr(estimator, "_skl_callbacks", []))
         given = {name: describe(getattr(estimator, name)) for name in SETTINGS}
+        given["batch_size"] = batch_size_of(estimator, model, len(rows))
         design = describe(model.design)
         weights = design.pop("weights")
         weights = {f"{term}_weight": weight for term, weight in weights.items()}

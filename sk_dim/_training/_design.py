@@ -27,7 +27,7 @@ from sk_dim.augmentations import (
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS
-from sk_dim.encoders._contract import Features, plural, trait, why_not
+from sk_dim.encoders._contract import Features, full_width, plural, trait, why_not
 from sk_dim.encoders._lengths import split_lengths, view_lengths
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
@@ -216,11 +216,8 @@ def _choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
 
 def _choose_width(n_components: Any, encoder: Callable, fmt: InputFormat) -> int:
     if n_components is None:
-        full_width = trait(encoder, "full_width")(fmt.shape)
-        return (
-            trait(None, "full_width")(fmt.shape) if full_width is None else full_width
-        )
-    width = check_integer("n_components", n_components, 1, or_none=True)
+        return full_width(encoder, fmt.shape)
+    width = check_integer("n_components", n_components, 1, also="None")
     if width > CHECKED_WIDTH and unwrap(encoder) in ENCODERS.values():
         _check_width(width, encoder, fmt.shape)
     return width

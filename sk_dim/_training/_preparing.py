@@ -23,7 +23,7 @@ from sk_dim._training._design import Design
 from sk_dim._training._group import count_devices
 from sk_dim._training._model import Model
 from sk_dim._validation import (
-    check_integer,
+    check_integer_or_auto,
     check_layer,
     check_name,
     check_real,
@@ -115,14 +115,13 @@ def _check_device(given: Any, used: torch.device) -> None:
 def check_training(estimator: BaseEstimator) -> None:
     """Check the parameters that may change from one training to the next."""
     check_fork()
-    if not (isinstance(estimator.max_iter, str) and estimator.max_iter == "auto"):
-        check_integer("max_iter", estimator.max_iter, 1)
+    check_integer_or_auto("max_iter", estimator.max_iter, 1)
     if estimator.max_time is not None:
         check_real("max_time", estimator.max_time, exclusive=True)
     check_name("precision", estimator.precision, PRECISIONS)
     copy_callbacks(estimator.callbacks)
     count_devices(estimator.n_devices, estimator.device)
-    check_integer("batch_size", estimator.batch_size, 2, " leaves no negatives")
+    check_integer_or_auto("batch_size", estimator.batch_size, 2, " leaves no negatives")
     check_real("learning_rate", estimator.learning_rate, exclusive=True)
     check_real("validation_fraction", estimator.validation_fraction, maximum=1.0)
 

@@ -1,14 +1,42 @@
-"""The learning rate from the progress of a training, and how many epochs it takes.
-
-This module imports nothing of its own package.
-"""
+"""The learning rate from the progress of a training, its epochs and its batches."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from sk_dim.encoders._contract import trait
 
 WARM_UP = 0.1  # share of the training in which the learning rate rises
 AUTO_EPOCHS_AT_1000 = 35  # epochs of max_iter="auto" for a thousand rows
+AUTO_BATCH = 128  # rows of a batch of batch_size="auto"; on a GPU at least
+LARGEST_AUTO_BATCH = 512
+STEPS_AN_EPOCH = 40  # that larger batches leave
+
+
+def batch_size_of(estimator: Any, model: Any, n_rows: int) -> int:
+    """Return the batch size of an estimator for so many rows.
+
+    A GPU takes no longer for 512 rows than for 128. More rows a step teach more, as
+    long as an epoch keeps enough steps.
+    """
+    if not isinstance(estimator.batch_size, str):
+        return int(estimator.batch_size)
+    if model.device.type == "cpu":
+        return AUTO_BATCH
+    return max(AUTO_BATCH, min(n_rows // STEPS_AN_EPOCH, LARGEST_AUTO_BATCH))
+
+
+def n_epochs_of(estimator: Any, model: Any, n_rows: int) -> int | None:
+    """Return the epochs of an estimator for so many rows; None where time decides."""
+    if not isinstance(estimator.max_iter, str):
+        return int(estimator.max_iter)
+    if estimator.max_time is not None:
+        return None
+    factor = trait(model.encoder, "epochs")
+    if isinstance(estimator.batch_size, str):  # as many steps as on a CPU
+        factor *= batch_size_of(estimator, model, n_rows) / AUTO_BATCH
+    return auto_epochs(n_rows, factor)
 
 
 def auto_epochs(n_rows: int, factor: float = 1.0) -> int:

@@ -19,6 +19,7 @@ from sk_dim.encoders._conv import ConvEncoder
 from sk_dim.encoders._mlp import MLPEncoder
 from sk_dim.encoders._patch import PatchEncoder
 from sk_dim.encoders._patch_filters import PatchFilters
+from sk_dim.encoders._resnet import ResNetEncoder
 from sk_dim.encoders._series import SeriesEncoder
 from sk_dim.encoders._series_kernels import CompetingKernels, Proportions
 from sk_dim.encoders._series_sizes import SeriesSizes
@@ -34,6 +35,7 @@ __all__ = [
     "PatchEncoder",
     "PatchFilters",
     "Proportions",
+    "ResNetEncoder",
     "SeriesEncoder",
     "SeriesSizes",
 ]
@@ -42,5 +44,6 @@ ENCODERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     "conv": ConvEncoder,
     "mlp": MLPEncoder,
     "patch": PatchEncoder,
+    "resnet": ResNetEncoder,
     "series": SeriesEncoder,
 }

@@ -6,6 +6,7 @@ This module imports nothing of its own package.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
@@ -149,6 +150,8 @@ class Encoder(nn.Module):
     def full_width(input_shape: tuple[int, ...]) -> int:
         """Return the number of components that ``n_components=None`` stands for.
 
+        Where it depends on settings of the encoder, it takes these by their names.
+
         Parameters
         ----------
         input_shape : tuple of int
@@ -263,6 +266,19 @@ def trait(encoder: Any, name: str) -> Any:
     while isinstance(encoder, partial):
         encoder = encoder.func
     return getattr(encoder, name, getattr(_DEFAULT, name))
+
+
+def full_width(encoder: Any, input_shape: tuple[int, ...]) -> int:
+    """Return the full width of what an encoder with these settings is built by."""
+    width_of = trait(encoder, "full_width")
+    settings: dict[str, Any] = {}
+    while isinstance(encoder, partial):
+        settings = encoder.keywords | settings
+        encoder = encoder.func
+    known = signature(width_of).parameters
+    taken = {name: value for name, value in settings.items() if name in known}
+    width = width_of(input_shape, **taken)
+    return _DEFAULT.full_width(input_shape) if width is None else width
 
 
 @contextmanager

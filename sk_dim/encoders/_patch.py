@@ -18,10 +18,7 @@ from sk_dim.encoders._layers import (
     plan_halvings,
 )
 from sk_dim.encoders._patch_filters import PatchFilters, stride_of
-from sk_dim.encoders._view_basis import shuffle
-from sk_dim.encoders._view_shrinkage import N_SAMPLES, ViewShrinkage
-
-AT_ONCE = 250  # samples that the features are mapped from
+from sk_dim.encoders._view_shrinkage import ViewShrinkage, learn_from_views
 
 
 class PatchEncoder(Encoder):
@@ -139,8 +136,8 @@ class PatchEncoder(Encoder):
             self.compile(mode=compile_mode)
 
     @staticmethod
-    def full_width(input_shape: tuple[int, ...]) -> int:
-        """Count the values of 128 channels of the first map and 256 of the last.
+    def full_width(input_shape: tuple[int, ...], n_filters: int = 64) -> int:
+        """Count the values of all channels of the first map and 256 of the last.
 
         The first are means over 2x2 parts, or up to 4 of series, the others maxima in
         up to 3x3 windows.
@@ -149,6 +146,8 @@ class PatchEncoder(Encoder):
         ----------
         input_shape : tuple of int
             ``(channels, height, width)`` or ``(channels, length)``.
+        n_filters : int, default=64
+            Of the encoder.
 
         Returns
         -------
@@ -156,7 +155,7 @@ class PatchEncoder(Encoder):
         """
         sides, _ = plan_halvings(*_map_sides(input_shape))
         n_parts = min(4, sides[-1][1]) if len(input_shape) == 2 else 4
-        return 128 * n_parts + 256 * math.prod(_grid(sides[-1]))
+        return 2 * n_filters * n_parts + 256 * math.prod(_grid(sides[-1]))
 
     def learn_first(
         self, batch: Tensor, seed: int, augment: Augment | None = None
@@ -174,7 +173,6 @@ class PatchEncoder(Encoder):
         """
         self.patches.learn(batch.unsqueeze(2) if self.is_series else batch, seed)
 
-    @torch.no_grad()
     def learn_last(
         self, batch: Tensor, seed: int, augment: Augment | None = None
     ) -> None:
@@ -191,16 +189,7 @@ class PatchEncoder(Encoder):
         """
         # Batch normalisation counts the steps of training.
         n_steps = int(self.norm.get_buffer("num_batches_tracked"))
-        if not self.shrinkage.is_due(len(batch), n_steps):
-            return
-        order, generator = shuffle(batch, seed)
-        parts = batch[order[:N_SAMPLES]].split(AT_ONCE)
-        features = torch.cat([self._values(part) for part in parts])
-        views = None
-        if augment is not None:
-            seen = [self._values(augment(part, generator)) for part in parts]
-            views = torch.cat(seen)
-        self.shrinkage.learn(features, views, n_steps)
+        learn_from_views(self.shrinkage, self._values, batch, seed, augment, n_steps)
 
     def _values(self, batch: Tensor) -> Tensor:
         """Return the pooled values of a scaled batch itself."""

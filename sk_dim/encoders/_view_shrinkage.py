@@ -2,18 +2,22 @@
 
 Training pulls views of a sample together only as far as its critic sees them. What is
 left of their differences lies in few directions, which labels then need not unlearn.
-
-This module imports nothing of its own package.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from sk_dim.encoders._contract import Augment
+from sk_dim.encoders._view_basis import shuffle
 
 N_DIRECTIONS = 256  # twice as many add next to nothing
 N_SAMPLES = 1000  # more of them add next to nothing
 FLOOR = 1e-3  # share of the differences at which a direction keeps 0.7 of its size
 NEGLIGIBLE = 1e-3  # of the largest size of a feature, a spread that tells nothing
 STEPS = 32  # of training for each map of N_SAMPLES
+AT_ONCE = 250  # samples that are encoded
 
 
 class ViewShrinkage(nn.Module):
@@ -105,3 +109,40 @@ class ViewShrinkage(nn.Module):
 
     def _standardise(self, features: Tensor) -> Tensor:
         return (features - self.mean) * self.scale
+
+
+@torch.no_grad()
+def learn_from_views(
+    shrinkage: ViewShrinkage,
+    encode: Callable[[Tensor], Tensor],
+    batch: Tensor,
+    seed: int,
+    augment: Augment | None,
+    n_steps: int,
+) -> None:
+    """Learn a map from samples and a view of each, if it is time to.
+
+    Parameters
+    ----------
+    shrinkage : ViewShrinkage
+        The map.
+    encode : callable
+        Samples to the features that are mapped.
+    batch : Tensor of shape (n, ...)
+        Samples, scaled.
+    seed : int
+        Seeds the choice of samples and the views.
+    augment : callable or None
+        Makes views; with None the features are standardised only.
+    n_steps : int
+        Steps of training until now.
+    """
+    if not shrinkage.is_due(len(batch), n_steps):
+        return
+    order, generator = shuffle(batch, seed)
+    parts = batch[order[:N_SAMPLES]].split(AT_ONCE)
+    features = torch.cat([encode(part) for part in parts])
+    views = None
+    if augment is not None:
+        views = torch.cat([encode(augment(part, generator)) for part in parts])
+    shrinkage.learn(features, views, n_steps)

@@ -71,9 +71,9 @@ def save_encoder(estimator: Any, path: str | os.PathLike) -> None:
     Parameters
     ----------
     estimator : DeepInfomaxTransformer or DeepInfomaxClassifier
-        Fitted, with one of the encoders "patch", "series", "conv" and "mlp", or a
-        ``functools.partial`` of the class of one with other settings. Of a classifier
-        the fine-tuned encoder is written, without the head.
+        Fitted, with one of the encoders "patch", "series", "conv", "resnet" and "mlp",
+        or a ``functools.partial`` of the class of one with other settings. Of a
+        classifier the fine-tuned encoder is written, without the head.
     path : str or path-like
         File to write, usually named ``*.safetensors``. It is replaced if it is there.
 
