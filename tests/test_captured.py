@@ -4,7 +4,9 @@ CUDA graphs need a GPU. Here the operations of a step are written down by torch'
 dispatcher, and done again on the same tensors, as a graph does.
 """
 
+import copy
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,10 +15,17 @@ from skorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
+from sk_dim._information import _held_out
+from sk_dim._information._pair_critic import PAIR_CRITICS
+from sk_dim._information._read_outs import READ_OUTS
 from sk_dim._training import _captured
-from sk_dim._training._captured import graphs_of
-from sk_dim._training._optimizers import load_moments, set_rates
+from sk_dim._training._captured import can_record, graphs_of
+from sk_dim._training._optimizers import (
+    build_layered_optimizer,
+    load_moments,
+    set_rates,
+)
 from sk_dim.bounds import BOUNDS
 from sk_dim.encoders import ConvEncoder, ResNetEncoder
 
@@ -81,25 +90,41 @@ def _shape(value):
 class RecordedSteps:
     """What `StepGraphs` does, on a CPU."""
 
-    def __init__(self, net):
-        self.net = net
-        self.recorded = {}
-        self.n_replayed = 0
+    made: ClassVar[list] = []
 
-    def __call__(self, batch):
-        if self.net.n_steps < _captured.N_BEFORE:
-            return self.net.compute_step(batch)
-        if len(batch) not in self.recorded:
-            buffer, recording = batch.clone(), Recording()
+    def __init__(self, owner, compute):
+        self.compute = compute
+        self.recorded = {}
+        self.n_done = self.n_replayed = 0
+        self.made.append(self)
+
+    def __call__(self, *inputs):
+        self.n_done += 1
+        if self.n_done <= N_BEFORE:
+            return self.compute(*inputs)
+        size = len(inputs[0])
+        if size not in self.recorded:
+            buffers, recording = [each.clone() for each in inputs], Recording()
             with recording:
-                step = self.net.compute_step(buffer)
-            self.recorded[len(batch)] = recording, buffer, step
-            return step
-        recording, buffer, step = self.recorded[len(batch)]
-        buffer.copy_(batch)
+                found = self.compute(*buffers)
+            self.recorded[size] = recording, buffers, found
+            return found
+        recording, buffers, found = self.recorded[size]
+        for buffer, given in zip(buffers, inputs, strict=True):
+            buffer.copy_(given)
         recording.replay()
         self.n_replayed += 1
-        return step
+        return found
+
+
+N_BEFORE = 3
+
+
+@pytest.fixture(name="made")
+def _made(monkeypatch):
+    """What replayed steps in a test."""
+    monkeypatch.setattr(RecordedSteps, "made", [])
+    return RecordedSteps.made
 
 
 SMALL_RESNET = partial(ResNetEncoder, n_channels=4)
@@ -134,38 +159,137 @@ def build(name, **settings):
     return DeepInfomaxTransformer(device="cpu", **params, **settings), X
 
 
-def keep_rates_in_tensors(net):
+def keep_rates_in_tensors(optimizer):
     """As those of a GPU are."""
-    for group in net.optimizer_.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"])
+    return optimizer
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_done_again_are_those_that_are_computed(name, monkeypatch):
-    monkeypatch.setattr(_captured, "N_BEFORE", 3)
-    fitted, made = [], []
+def test_steps_done_again_are_those_that_are_computed(name, made, monkeypatch):
+    fitted = []
+    for is_recorded in (False, True):
 
-    for kind in (lambda net: None, RecordedSteps):
-
-        def graphs(net, groups, kind=kind):
-            keep_rates_in_tensors(net)
-            made.append(kind(net))
-            return made[-1]
+        def graphs(net, groups, is_recorded=is_recorded):
+            keep_rates_in_tensors(net.optimizer_)
+            compute = partial(_captured._light_step, net)
+            return RecordedSteps(net, compute) if is_recorded else None
 
         monkeypatch.setattr("sk_dim._training._net.graphs_of", graphs)
         estimator, X = build(name, max_iter=3)
         fitted.append(estimator.fit(X))
-    assert made[1].n_replayed >= 3
+    assert made[0].n_replayed >= 3
     computed, replayed = fitted
     assert computed.history_[-1]["loss"] == replayed.history_[-1]["loss"]
     np.testing.assert_array_equal(computed.transform(X), replayed.transform(X))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param("some", id="some"),
+        pytest.param("all", id="all", marks=pytest.mark.slow),
+        pytest.param("weighted", id="weighted", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("patch", "mlp", "conv, one view", "uniform")
+        ),
+    ],
+)
+def test_steps_of_fine_tuning_are_done_again(name, labels, made, monkeypatch):
+    learnt, X = build(name, max_iter=1)
+    y = np.arange(len(X)) % 3
+    if labels != "all":
+        y[20:] = -1
+    fitted = []
+    for is_recorded in (False, True):
+        module = "sk_dim._training._fine_tuning."
+        monkeypatch.setattr(f"{module}StepGraphs", RecordedSteps)
+        monkeypatch.setattr(f"{module}can_record", lambda *_, yes=is_recorded: yes)
+        weight = {0: 3.0, 1: 1.0, 2: 1.0} if labels == "weighted" else None
+        classifier = DeepInfomaxClassifier(
+            learnt, n_steps=12, batch_size=8, class_weight=weight, random_state=0
+        )
+        with monkeypatch.context() as patch:
+            optimizer = partial(_with_rates_in_tensors, build_layered_optimizer)
+            patch.setattr(f"{module}build_layered_optimizer", optimizer)
+            fitted.append(classifier.fit(X, y))
+    assert made[0].n_replayed == 12 - N_BEFORE - 1
+    computed, replayed = fitted
+    for one, other in zip(computed.history_, replayed.history_, strict=True):
+        assert one["loss"] == other["loss"]
+    expected = computed.predict_proba(X)
+    np.testing.assert_array_equal(replayed.predict_proba(X), expected)
+
+
+def _with_rates_in_tensors(build, *args):
+    return keep_rates_in_tensors(build(*args))
+
+
+def test_fine_tuning_is_recorded_where_training_is(monkeypatch):
+    """Not on a CPU, and not with groups."""
+    asked = []
+
+    def ask(net, groups):
+        asked.append((net, groups))
+        return can_record(net, groups)
+
+    monkeypatch.setattr("sk_dim._training._fine_tuning.can_record", ask)
+    learnt, X = build("conv", max_iter=1)
+    y = np.where(np.arange(95) < 20, np.arange(95) % 3, -1)
+    model = DeepInfomaxClassifier(learnt, n_steps=2, random_state=0)
+    model.fit(X, y, groups=np.arange(95) // 5)
+    ((net, groups),) = asked
+    assert groups is not None
+    monkeypatch.setattr(net, "device", torch.device("cuda"))
+    assert can_record(net, None)
+    assert not can_record(net, groups)
+
+
+@pytest.mark.parametrize(
+    ("bound", "shape"),
+    [
+        ("infonce", (4,)),
+        ("donsker_varadhan", (1,)),
+        pytest.param("jsd", (1,), marks=pytest.mark.slow),
+        pytest.param("nwj", (3,), marks=pytest.mark.slow),
+        pytest.param("infonce", (8, 8), marks=pytest.mark.slow),
+    ],
+)
+def test_steps_of_pair_critics_are_done_again(bound, shape, made):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, *shape)).astype(np.float32)
+    y = (x + rng.normal(size=x.shape)).astype(np.float32)
+    critic = PAIR_CRITICS["hybrid"](shape, shape)
+    start = copy.deepcopy(critic.state_dict())
+    found = []
+    for is_recorded in (False, True):
+        critic.load_state_dict(start)
+        parts = (
+            torch.from_numpy(each) for each in (x[:240], y[:240], x[240:], y[240:])
+        )
+        training = _held_out._Training(critic, *parts, 12, READ_OUTS[bound], 0)
+        keep_rates_in_tensors(training.optimiser)
+        if is_recorded:
+            training.graphs = RecordedSteps(training, training._compute_step)
+        seen = [training.run_to(6), training.check(), training.run_to(12)]
+        found.append([*seen, training.check()])
+    assert made[0].n_replayed == 12 - N_BEFORE - 1
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_step_is_the_same_operations(name):
     estimator, X = build(name, max_iter=1)
     net = estimator.fit(X).net_
-    keep_rates_in_tensors(net)
+    keep_rates_in_tensors(net.optimizer_)
     shape = estimator.model_.fmt.shape
     if estimator.encoder_.has_fixed_part:
         net.has_fixed_views = True
@@ -219,7 +343,7 @@ def test_what_is_recorded(params, is_recorded, monkeypatch):
             patch.setattr(net, "device", torch.device(where))
             asked.append(graphs_of(net, groups))
 
-    monkeypatch.setattr(_captured, "StepGraphs", lambda net: "graphs")
+    monkeypatch.setattr(_captured, "StepGraphs", lambda *_: "graphs")
     monkeypatch.setattr(ConvEncoder, "compile", lambda self, mode: None)  # for seconds
     monkeypatch.setattr("sk_dim._training._net.graphs_of", ask)
     defaults = {"n_components": 16, "max_iter": 1, "device": "cpu"}

@@ -213,6 +213,35 @@ def test_the_classifier_trains_and_comes_back_on_a_cpu(digits, monkeypatch):
     assert np.mean(loaded.predict(X) == model.predict(X)) > 0.99
 
 
+@pytest.mark.usefixtures("deterministic")
+def test_recorded_steps_of_fine_tuning_are_those_that_are_computed(digits, monkeypatch):
+    X, y = digits
+    given = np.where(np.arange(len(y)) < 60, y, -1)
+    learnt = quick().fit(X)
+    model = DeepInfomaxClassifier(learnt, n_steps=30, random_state=0)
+    recorded = copy.deepcopy(model).fit(X, given)
+    monkeypatch.setattr("sk_dim._training._fine_tuning.can_record", lambda *_: False)
+    computed = model.fit(X, given)
+    for one, other in zip(recorded.history_, computed.history_, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+    assert np.mean(recorded.predict(X) == computed.predict(X)) > 0.99
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("bound", ["infonce", "donsker_varadhan"])
+def test_recorded_steps_of_pair_critics_are_those_that_are_computed(bound, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    Y = X + rng.normal(size=X.shape)
+    params = {"device": "cuda", "max_iter": 10, "random_state": 0, "bound": bound}
+    recorded = MutualInformationEstimator(**params).fit(X, Y)
+    monkeypatch.setattr("sk_dim._information._held_out.PAIR_CRITICS", {})
+    computed = MutualInformationEstimator(**params).fit(X, Y)
+    assert recorded.mutual_information_ == pytest.approx(
+        computed.mutual_information_, abs=1e-2
+    )
+
+
 def test_mutual_information_comes_back_on_a_cpu(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=500)

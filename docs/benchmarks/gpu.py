@@ -6,10 +6,12 @@ and is not measured again: a second call goes on where a short one ended. The se
 check      whether a fit on the device learns what one on the CPU learns
 steps      samples a second of training, steps recorded as CUDA graphs or computed
 accuracy   the probe after so many seconds on 50,000 images of CIFAR-10
+pairs      seconds that mutual information of 10,000 rows takes
+labels     the classifier after so many seconds, with 250 and 4,000 labels
 input      samples a second with rows that are streamed to the device
 compiled   samples a second with torch.compile
 
-One call takes under eight minutes on an H100::
+Without "compiled" it is to take under eight minutes on an H100::
 
     python docs/benchmarks/gpu.py --cifar cifar10_jpeg.npz
     python docs/benchmarks/gpu.py --only steps input
@@ -21,7 +23,7 @@ import json
 import platform
 import time
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,7 +34,11 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import (
+    DeepInfomaxClassifier,
+    DeepInfomaxTransformer,
+    MutualInformationEstimator,
+)
 from sk_dim._baselines import probe
 from sk_dim._inputs import _sources
 from sk_dim._training import _net
@@ -80,12 +86,59 @@ def accuracy(args):
         return
     recipes = {
         "patch, batches of 512": {},
+        "resnet, batches of 512": {"encoder": "resnet"},
         "patch, batches of 128": {"batch_size": 128},
-        "patch, batches of 2048": {"batch_size": 2048},
         "conv, batches of 512": {"encoder": "conv"},
     }
     for name, params in recipes.items():
         yield f"{name}, {args.seconds:g} s", partial(learn, args, **params)
+
+
+def pairs(args):
+    """Measure mutual information of two normal variables of 3 columns."""
+
+    def run():
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(10_000, 3))
+        Y = X + rng.normal(size=X.shape)
+        start = time.perf_counter()
+        found = MutualInformationEstimator(device=args.device, random_state=0).fit(X, Y)
+        seconds = time.perf_counter() - start
+        truth = 1.5 * np.log(2)
+        return {"s": seconds, "nats": found.mutual_information_, "truth": truth}
+
+    yield "mutual information, 10,000 rows", run
+
+
+def labels(args):
+    """Measure the classifier on features that were learnt before."""
+    if args.cifar is None:
+        return
+
+    @cache
+    def learnt():
+        train, test, y, y_test = load("cifar", args.cifar, 50_000, 10_000)
+        dim = DeepInfomaxTransformer(
+            augment="natural", device=args.device, max_time=args.seconds, random_state=0
+        )
+        return dim.fit(train), train, test, y, y_test
+
+    def run(n_labels):
+        dim, train, test, y, y_test = learnt()
+        given = np.full(len(y), -1)
+        for each in np.unique(y):  # as many of each class, the first ones
+            rows = np.flatnonzero(y == each)[: n_labels // 10]
+            given[rows] = each
+        model = DeepInfomaxClassifier(dim, max_time=args.seconds, random_state=0)
+        found = model.fit(train, given)
+        steps = found.history_[-1]["step"]
+        return {"steps": steps, "accuracy": found.score(test, y_test)}
+
+    for n_labels in (250, 4_000):
+        yield (
+            f"classifier, {n_labels:,} labels, {args.seconds:g} s",
+            partial(run, n_labels),
+        )
 
 
 def streamed(args):
@@ -111,6 +164,8 @@ SECTIONS = {
     "check": check,
     "steps": steps,
     "accuracy": accuracy,
+    "pairs": pairs,
+    "labels": labels,
     "input": streamed,
     "compiled": compiled,
 }

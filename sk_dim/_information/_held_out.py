@@ -11,12 +11,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sk_dim._devices import seeded
+from sk_dim._devices import exact_float32, seeded
 from sk_dim._information._columns import Variable
+from sk_dim._information._pair_critic import PAIR_CRITICS
 from sk_dim._information._read_outs import ReadOut
 from sk_dim._information._variables import Preprocessor
+from sk_dim._training._captured import StepGraphs
+from sk_dim._training._optimizers import adam_w, set_rates
 from sk_dim._training._schedule import Schedule
 from sk_dim._validation import warn
 
@@ -118,6 +120,7 @@ class TrainedCritic:
         seed: int,
     ) -> None:
         self.of_x, self.of_y = of_x, of_y
+        self.is_static = build in PAIR_CRITICS.values()
         self.device = device
         self.seed = seed
         self.is_none = True
@@ -147,6 +150,8 @@ class TrainedCritic:
         n_checks = min(N_CHECKS, n_steps)
         inputs = x, y, *stop_inputs
         training = _Training(self.critic, *inputs, n_steps, read_out, self.seed)
+        if self.is_static and self.device.type == "cuda":
+            training.graphs = StepGraphs(training, training._compute_step)
         training.check()
         history: list[dict[str, float]] = []
         start = time.monotonic()
@@ -164,6 +169,7 @@ class TrainedCritic:
                 break
             if training.n_worse >= PATIENCE:
                 break
+        training.graphs = None  # which hold it, and memory of the device
         # No critic at all tells 0 nats. Few rows to stop by tell that only roughly.
         self.is_none = not training.best > -training.error
         if not self.is_none:
@@ -270,13 +276,13 @@ class _Training:
         self.read_out = read_out
         self.objective = copy.copy(read_out.objective)  # some keep an average
         self.schedule = Schedule(LEARNING_RATE, n_steps)
-        self.optimiser = torch.optim.AdamW(
-            critic.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True
-        )
-        decay = 1 - 1 / max(1.0, AVERAGED * n_steps)
-        self.average = AveragedModel(
-            critic, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
-        )
+        self.device = x.device
+        self.generator = None  # dropout draws from the global one
+        group = {"params": list(critic.parameters()), "factor": 1.0}
+        self.optimiser = adam_w([group], self.device)
+        self.decay = 1 - 1 / max(1.0, AVERAGED * n_steps)
+        self.average = copy.deepcopy(critic)
+        self.graphs: StepGraphs | None = None
         self.seed = seed
         self.shuffler = torch.Generator().manual_seed(seed)
         self.batches: list[Tensor] = []
@@ -290,22 +296,41 @@ class _Training:
         """Train on until `n_steps` are done; the mean of the objective."""
         self.critic.train()
         values = []
-        with seeded(self.seed + self.n_done, self.x.device):
+        compute = self.graphs or self._compute_step
+        with seeded(self.seed + self.n_done, self.device), exact_float32(self.device):
             while self.n_done < n_steps:
-                rows = self._next_batch()
-                value = self.objective(self.critic(self.x[rows], self.y[rows]))
-                self.optimiser.param_groups[0]["lr"] = self.schedule.rate(self.n_done)
-                self.optimiser.zero_grad(set_to_none=True)
-                (-value).backward()
-                self.optimiser.step()
-                self.average.update_parameters(self.critic)
-                values.append(value.detach())
+                set_rates(self.optimiser, self.schedule.rate(self.n_done))
+                # A step that is replayed writes over what the last one returned.
+                values.append(compute(self._next_batch()).clone())
                 self.n_done += 1
         return float(torch.stack(values).mean())
 
+    def _compute_step(self, rows: Tensor) -> Tensor:
+        """Raise the objective of some rows, and return it."""
+        value = self.objective(self.critic(self.x[rows], self.y[rows]))
+        self.optimiser.zero_grad(set_to_none=True)
+        (-value).backward()
+        self.optimiser.step()
+        self._take_average()
+        return value.detach()
+
+    @torch.no_grad()
+    def _take_average(self) -> None:
+        """Let the average of the weights follow; at first it is what they are."""
+        share = 1 - self.decay if self.n_done else 1.0
+        averages, values = (
+            [*critic.parameters(), *critic.buffers()]
+            for critic in (self.average, self.critic)
+        )
+        for average, value in zip(averages, values, strict=True):
+            if value.is_floating_point():
+                average.lerp_(value, share)
+            else:  # counts of batch normalisation
+                average.copy_(value)
+
     def check(self) -> float:
         """Judge the averaged critic by the rows to stop by, and keep the best."""
-        critic = self.average.module
+        critic = self.average
         shares, _ = _judge(
             critic, *self.stop, self.read_out, N_STOP_CANDIDATES, self.seed
         )

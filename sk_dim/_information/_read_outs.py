@@ -63,10 +63,10 @@ class _Mine:
         log_mean = negative.logsumexp(dim=(0, 1)) - math.log(_n_pairs(scores))
         now = log_mean.detach()
         if self.average is None:
-            self.average = now
-        self.average = torch.logaddexp(
-            self.average + math.log(MOMENTUM), now + math.log(1 - MOMENTUM)
-        )
+            self.average = now.clone()
+        # In place, because a step that is recorded finds it where it was.
+        parts = self.average + math.log(MOMENTUM), now + math.log(1 - MOMENTUM)
+        self.average.copy_(torch.logaddexp(*parts))
         # The value is that of the bound, the gradient that of the ratio to the average.
         ratio = (log_mean - self.average).exp()
         return positive.mean() - ratio + (ratio - log_mean).detach()

@@ -8,6 +8,8 @@ knows of the values.
 """
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,21 +25,35 @@ N_AHEAD = 3  # steps that the host may be ahead of the device
 HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
+def can_record(net: Any, groups: Tensor | None) -> bool:
+    """Say whether steps of a net are the same operations for all batches.
+
+    They are not where a part of the user may do anything in a step, where several
+    processes talk, and where which pairs are negatives depends on the rows.
+    """
+    if net.device.type != "cuda" or net.ranks.size > 1 or groups is not None:
+        return False
+    is_compiled = getattr(net.module_, "compile_mode", None) is not None
+    is_static = trait(net.module_, "is_static") and not is_compiled
+    return is_static and not net.has_own_parts
+
+
 def graphs_of(net: Any, groups: Tensor | None) -> "StepGraphs | None":
     """Return what replays the steps of a training, None where they are computed.
 
-    They are where a part or a callback of the user may do anything in a step, where
-    several processes talk, and where which pairs are negatives depends on the rows.
+    They are where callbacks look at them, too.
     """
-    if net.device.type != "cuda" or net.ranks.size > 1 or groups is not None:
+    is_seen = any(_looks_at_steps(callback) for _, callback in net.callbacks_)
+    if is_seen or not can_record(net, groups):
         return None
-    if net.has_own_parts or not trait(net.module_, "is_static"):
-        return None
-    if getattr(net.module_, "compile_mode", None) is not None:
-        return None
-    if any(_looks_at_steps(callback) for _, callback in net.callbacks_):
-        return None
-    return StepGraphs(net)
+    return StepGraphs(net, partial(_light_step, net))
+
+
+def _light_step(net: Any, batch: Tensor) -> dict[str, Any]:
+    """Do a step, and return only what is read: all else would be kept for nothing."""
+    step = net.compute_step(batch)
+    terms = {name: term.detach() for name, term in step["terms"].items()}
+    return {"loss": step["loss"].detach(), "y_pred": None, "terms": terms}
 
 
 def _looks_at_steps(callback: Callback) -> bool:
@@ -55,67 +71,70 @@ class StepGraphs:
 
     Parameters
     ----------
-    net : InfomaxNet
-        With ``compute_step(batch)``, and `generator`, from which a step draws.
+    owner : object
+        With a `device`, and a `generator` that steps draw from, or None where that is
+        the global one.
+    compute : callable
+        Does a step with some tensors, and returns tensors, with no gradients.
     """
 
-    def __init__(self, net: Any) -> None:
-        self.net = net
-        self.stream = torch.cuda.Stream(net.device)
+    def __init__(self, owner: Any, compute: Callable[..., Any]) -> None:
+        self.owner = owner
+        self.compute = compute
+        self.stream = torch.cuda.Stream(owner.device)
         self.pool = torch.cuda.graph_pool_handle()
-        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, dict]] = {}
+        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, list[Tensor], Any]] = {}
         self.ends: deque[torch.cuda.Event] = deque()
         self.n_done = 0
         self.is_refused = False
 
-    def __call__(self, batch: Tensor) -> dict[str, Any]:
+    def __call__(self, *inputs: Tensor) -> Any:
         """Do a step; what it returns is written over by the next one."""
         self.n_done += 1
         if self.is_refused:
-            return self.net.compute_step(batch)
+            return self.compute(*inputs)
         if self.n_done <= N_BEFORE:
-            return self._compute_aside(batch)
-        if len(batch) not in self.recorded and not self._record(batch):
-            return self.net.compute_step(batch)
-        graph, buffer, step = self.recorded[len(batch)]
-        buffer.copy_(batch)
+            return self._compute_aside(inputs)
+        size = len(inputs[0])
+        if size not in self.recorded and not self._record(inputs):
+            return self.compute(*inputs)
+        graph, buffers, found = self.recorded[size]
+        for buffer, given in zip(buffers, inputs, strict=True):
+            buffer.copy_(given)
         graph.replay()
         self._wait()
-        return step
+        return found
 
-    def _compute_aside(self, batch: Tensor) -> dict[str, Any]:
+    def _compute_aside(self, inputs: tuple[Tensor, ...]) -> Any:
         """Compute a step on the stream that is recorded later, as torch asks for."""
-        present = torch.cuda.current_stream(self.net.device)
+        present = torch.cuda.current_stream(self.owner.device)
         self.stream.wait_stream(present)
         with torch.cuda.stream(self.stream):
-            step = self.net.compute_step(batch)
+            found = self.compute(*inputs)
         present.wait_stream(self.stream)
-        return step
+        return found
 
-    def _record(self, batch: Tensor) -> bool:
+    def _record(self, inputs: tuple[Tensor, ...]) -> bool:
         """Record the step of a batch of this size, and say whether that went well."""
-        net = self.net
-        graph, buffer = torch.cuda.CUDAGraph(), batch.clone()
-        state = net.generator.get_state()
-        graph.register_generator_state(net.generator)
+        graph, buffers = torch.cuda.CUDAGraph(), [each.clone() for each in inputs]
+        generator, state = self.owner.generator, None
+        if generator is not None:
+            state = generator.get_state()
+            graph.register_generator_state(generator)
         try:
             with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-                step = net.compute_step(buffer)
+                found = self.compute(*buffers)
         except RuntimeError as error:
             self._refuse(state, error)
             return False
-        # Only what is read: the rest of the graph of gradients is for nothing.
-        step["terms"] = {name: term.detach() for name, term in step["terms"].items()}
-        step["loss"] = step["loss"].detach()
-        step["y_pred"] = None
-        self.recorded[len(batch)] = graph, buffer, step
+        self.recorded[len(inputs[0])] = graph, buffers, found
         return True
 
-    def _refuse(self, state: Tensor, error: RuntimeError) -> None:
+    def _refuse(self, state: Tensor | None, error: RuntimeError) -> None:
         """Go on without graphs, with a generator that knows of none."""
-        net = self.net
-        net.generator = torch.Generator(net.device)
-        net.generator.set_state(state)
+        if state is not None:
+            self.owner.generator = torch.Generator(self.owner.device)
+            self.owner.generator.set_state(state)
         self.is_refused = True
         self.recorded.clear()
         reason = str(error).strip().splitlines()[0]
@@ -127,7 +146,7 @@ class StepGraphs:
     def _wait(self) -> None:
         """Let the host be few steps ahead, so that it knows what time they take."""
         end = torch.cuda.Event()
-        end.record(torch.cuda.current_stream(self.net.device))
+        end.record(torch.cuda.current_stream(self.owner.device))
         self.ends.append(end)
         if len(self.ends) > N_AHEAD:
             self.ends.popleft().synchronize()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sk_dim._devices import reduced_precision
+from sk_dim._devices import exact_float32, reduced_precision
 from sk_dim._inputs._batches import (
     RowSubset,
     SliceLoader,
@@ -21,14 +21,16 @@ from sk_dim._inputs._batches import (
     take_each,
 )
 from sk_dim._threads import ThreadWatch
+from sk_dim._training._captured import StepGraphs, can_record
 from sk_dim._training._head import Head, guess_frequencies
 from sk_dim._training._interrupts import is_second_interrupt
 from sk_dim._training._net import InfomaxNet
+from sk_dim._training._optimizers import build_layered_optimizer, set_rates
 from sk_dim._training._pseudo_labels import Targets, erase_box
 from sk_dim._training._recipe import Recipe
 from sk_dim._training._schedule import Schedule
 from sk_dim._validation import warn
-from sk_dim.encoders._contract import Features, trait, tuned
+from sk_dim.encoders._contract import Features, tuned
 
 N_CHECKS = 20  # rows of the history, and early-stopping checks, of a full run
 N_STANDARD = 1000  # samples that the features are standardised by in the end
@@ -97,7 +99,13 @@ class FineTuner:
         self.class_weights = None if ratios is None else ratios.to(self.device)
         frequencies, intercepts = guess_frequencies(counts, ratios)
         self.head = Head(net.layer_shapes["global"][0], intercepts).to(self.device)
-        self.optimizer = self._build_optimizer()
+        self.optimizer = build_layered_optimizer(
+            self.encoder,
+            self.head,
+            net.criterion_.critics,
+            recipe.rate_decay,
+            self.device,
+        )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         shuffler = torch.Generator().manual_seed(seed)
         self._plan_batches(class_ids, shuffler)
@@ -107,6 +115,7 @@ class FineTuner:
                 len(rows), frequencies.to(self.device), recipe.temperature
             )
         self.standard = torch.randperm(len(rows), generator=shuffler)[:N_STANDARD]
+        self.graphs: StepGraphs | None = None
         self.n_steps = 0
         self.terms: list[Tensor] = []  # of the steps since the last row of the history
         self.history: list[dict[str, float]] = []
@@ -138,32 +147,6 @@ class FineTuner:
         self.batches = endless_batches(torch.from_numpy(labelled), size, shuffler)
         self.steps = _read_steps(self.rows, self.batches, self.others)
 
-    def _build_optimizer(self) -> torch.optim.AdamW:
-        """AdamW with a factor of the learning rate for each layer."""
-        layers: list[nn.Module] = []
-        for child in self.encoder.children():
-            layers += list(child) if isinstance(child, nn.ModuleList) else [child]
-        trained = [list(layer.parameters()) for layer in layers]
-        trained = [parameters for parameters in trained if parameters]
-        trained.append(list(self.head.parameters()))
-        in_layers = {id(p) for parameters in trained for p in parameters}
-        # Parameters of the encoder itself, and critics, which sit beside the head.
-        rest = [*self.encoder.parameters(), *self.net.criterion_.critics.parameters()]
-        trained[-1] += [p for p in rest if id(p) not in in_layers]
-        named = self.encoder.named_parameters()
-        rate_factor = trait(self.encoder, "rate_factor")
-        own = {id(parameter): rate_factor(name) for name, parameter in named}
-        groups: dict[float, list[Tensor]] = {}
-        for depth, parameters in enumerate(reversed(trained)):
-            for each in parameters:
-                factor = self.recipe.rate_decay**depth * own.get(id(each), 1.0)
-                groups.setdefault(factor, []).append(each)
-        return torch.optim.AdamW(
-            [{"params": group, "factor": factor} for factor, group in groups.items()],
-            weight_decay=1e-2,
-            fused=self.device.type != "mps",
-        )
-
     def run(self, verbose: int) -> None:
         """Train to the end of the schedule, or until held-out rows are no better.
 
@@ -177,8 +160,11 @@ class FineTuner:
         KeyboardInterrupt
             At a second Ctrl-C within two seconds.
         """
+        if can_record(self.net, self.rows.groups):
+            self.graphs = StepGraphs(self, self._compute_step)
         with ThreadWatch(self.device) as self.threads:
             is_interrupted = _ends_by_interrupt(lambda: self._train(verbose))
+        self.graphs = None  # which hold this
         # Unfinished there is no model to keep, so this starts again after a Ctrl-C.
         while _ends_by_interrupt(self._finish):
             is_interrupted = True
@@ -192,8 +178,7 @@ class FineTuner:
             recipe.learning_rate, recipe.n_steps, recipe.max_time, self.start
         )
         for step in itertools.count():
-            for group in self.optimizer.param_groups:
-                group["lr"] = schedule.rate(step) * group["factor"]
+            set_rates(self.optimizer, schedule.rate(step))
             self.terms.append(self._step())
             self.threads.look()
             self.n_steps = step + 1
@@ -258,16 +243,22 @@ class FineTuner:
 
     def _step(self) -> Tensor:
         """Train on one batch; its terms, in the order of `TERMS`."""
+        rows, samples = next(self.steps)
+        compute = self.graphs or self._compute_step
+        with exact_float32(self.device):
+            # A step that is replayed writes over what the last one returned.
+            return compute(rows.to(self.device), samples).clone()
+
+    def _compute_step(self, rows: Tensor, samples: Tensor) -> Tensor:
+        """Do what the device has to do in a step, of which labelled rows come first."""
         net, recipe = self.net, self.recipe
         for module in (*self._trained(), net.criterion_):
             module.train()
         n_labelled = self.n_labelled
         self.optimizer.zero_grad(set_to_none=True)
         with reduced_precision(self.device, net.precision), tuned(self.encoder):
-            rows, samples = next(self.steps)
             views = self._encode_views(samples, n_labelled)
             infomax = self._infomax(views, rows, n_labelled)
-        rows = rows.to(self.device)
         scores = torch.stack([self.head(view.global_) for view in views])
         supervised = cross_entropy(
             scores[:, :n_labelled].flatten(0, 1),
@@ -303,7 +294,7 @@ class FineTuner:
         first = 0 if self.others is None else n_labelled
         groups = self.rows.groups
         if groups is not None:
-            groups = groups[rows[first:]].to(self.device)
+            groups = groups[rows[first:].to(groups.device)].to(self.device)
         views = [_from_row(view, first) for view in views]
         terms = criterion(views, self.generator, groups)
         if criterion.has_adversary:

@@ -36,10 +36,7 @@ def build_optimizers(
     *,
     device: torch.device,
 ) -> list[torch.optim.Optimizer]:
-    """Build the optimiser of encoder and critics, then the adversary's, if any.
-
-    Those of a GPU can be recorded: they keep their rates on it.
-    """
+    """Build the optimiser of encoder and critics, then the adversary's, if any."""
     named = [*encoder.named_parameters(), *objective.named_parameters()]
     factor_of = trait(encoder, "rate_factor")
     groups: dict[float, list[Tensor]] = {1.0: []}
@@ -53,20 +50,61 @@ def build_optimizers(
         for factor, parameters in groups.items()
         if parameters
     ]
-    is_gpu = device.type == "cuda"
-    how: dict[str, Any] = {"fused": device.type != "mps", "capturable": is_gpu}
-    if is_gpu:
-        for group in main:
-            group["lr"] = torch.tensor(group["lr"], device=device)
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(main, weight_decay=1e-2, **how)
-    ]
+    optimizers: list[torch.optim.Optimizer] = [adam_w(main, device)]
     adversary = adversary_parameters(objective)
     if adversary:
         rate = ADVERSARY_LEARNING_RATE
-        adam = torch.optim.Adam(adversary, lr=rate, betas=(0.5, 0.999), **how)
+        betas = 0.5, 0.999
+        adam = torch.optim.Adam(adversary, lr=rate, betas=betas, **_how(device))
         optimizers.append(adam)
     return optimizers
+
+
+def build_layered_optimizer(
+    encoder: nn.Module,
+    head: nn.Module,
+    critics: nn.Module,
+    decay: float,
+    device: torch.device,
+) -> torch.optim.AdamW:
+    """Build AdamW with a factor of the learning rate for each layer.
+
+    Each layer of the encoder has `decay` times that of the next one, the last one
+    `decay` times that of the head. Critics sit beside the head.
+    """
+    layers: list[nn.Module] = []
+    for child in encoder.children():
+        layers += list(child) if isinstance(child, nn.ModuleList) else [child]
+    trained = [list(layer.parameters()) for layer in layers]
+    trained = [parameters for parameters in trained if parameters]
+    trained.append(list(head.parameters()))
+    in_layers = {id(p) for parameters in trained for p in parameters}
+    # Parameters of the encoder itself, and critics.
+    rest = [*encoder.parameters(), *critics.parameters()]
+    trained[-1] += [p for p in rest if id(p) not in in_layers]
+    rate_factor = trait(encoder, "rate_factor")
+    own = {id(each): rate_factor(name) for name, each in encoder.named_parameters()}
+    groups: dict[float, list[Tensor]] = {}
+    for depth, parameters in enumerate(reversed(trained)):
+        for each in parameters:
+            factor = decay**depth * own.get(id(each), 1.0)
+            groups.setdefault(factor, []).append(each)
+    return adam_w(
+        [{"params": group, "factor": factor} for factor, group in groups.items()],
+        device,
+    )
+
+
+def adam_w(groups: list[dict[str, Any]], device: torch.device) -> torch.optim.AdamW:
+    """Build AdamW that can be recorded: on a GPU it keeps its rates there."""
+    if device.type == "cuda":
+        for group in groups:
+            group["lr"] = torch.tensor(group.get("lr", 0.0), device=device)
+    return torch.optim.AdamW(groups, weight_decay=1e-2, **_how(device))
+
+
+def _how(device: torch.device) -> dict[str, Any]:
+    return {"fused": device.type != "mps", "capturable": device.type == "cuda"}
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -33,7 +33,7 @@ class Targets:
         self.frequencies = frequencies
         # Beyond, float32 would turn ratios of logarithms into 0 / 0 or inf / inf.
         self.temperature = float(np.clip(temperature, 1e-6, 1e6))
-        self.mean = frequencies
+        self.mean = frequencies.clone()
 
     @torch.no_grad()
     def update(self, rows: Tensor, predicted: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ class Targets:
         sums = RETENTION * self.sums[rows] + (1 - RETENTION) * predicted
         self.sums[rows] = sums
         average = sums / sums.sum(dim=1, keepdim=True)
-        self.mean = RETENTION_OF_MEAN * self.mean
-        self.mean = self.mean + (1 - RETENTION_OF_MEAN) * average.mean(dim=0)
+        # In place, because a step that is recorded finds it where it was.
+        self.mean.lerp_(average.mean(dim=0), 1 - RETENTION_OF_MEAN)
         aligned = average * self.frequencies / self.mean.clamp_min(1e-12)
         return (aligned.log() / self.temperature).softmax(dim=1)
 
@@ -68,5 +68,5 @@ def erase_box(batch: Tensor, first: int, generator: torch.Generator) -> Tensor:
         is_near = ((unit * side).floor() - places).abs() < reach
         shape = [len(batch), *(n if i == axis else 1 for i, n in enumerate(sides))]
         is_inside &= is_near.view(shape)
-    is_inside[:first] = False
+    is_inside[:first].zero_()
     return batch * ~is_inside.unsqueeze(1)  # what is NaN stays so: it pads a series
