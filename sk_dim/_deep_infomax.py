@@ -101,9 +101,9 @@ class DeepInfomaxTransformer(
         order. `transform` reads it at each call, so that
         ``set_params(output_layer="conv")`` takes effect without a new `fit`.
     bound : str or callable, default="infonce"
-        Lower bound on mutual information: "infonce", "jsd", "donsker_varadhan" or
-        "nwj", see :mod:`sk_dim.bounds`, or ``bound(positive, negative) -> Tensor`` in
-        nats.
+        Lower bound on mutual information, "infonce", "donsker_varadhan", "nwj" or "kl",
+        or on another divergence, "jsd", "reverse_kl", "hellinger" or "chi_squared", see
+        :mod:`sk_dim.bounds`. Or ``bound(positive, negative) -> Tensor``.
     critic : {"dot", "concat"} or callable, default="dot"
         Function that scores pairs of local and global features: "dot" is the paper's
         encode-and-dot-product, "concat" its concat-and-convolve, see

@@ -3,8 +3,9 @@
 A bound is a pure function of two tensors of scores that a critic returned:
 ``positive`` for pairs drawn from the joint distribution (the two parts of one sample)
 and ``negative`` for pairs drawn from the product of the marginals (parts of different
-samples). It returns one number, in nats, which is larger where the critic tells the
-two kinds of pairs apart better. Bounds go up; whoever wants a loss negates.
+samples). It returns one number, in nats unless it says otherwise, which is larger where
+the critic tells the two kinds of pairs apart better. Bounds go up; whoever wants a loss
+negates.
 
 Shapes are the same for all bounds: ``positive`` is ``(n, ...)`` and ``negative`` is
 ``(n, k, ...)``, where row i holds the k candidates that positive i competes with. The
@@ -25,10 +26,14 @@ from torch.nn.functional import softplus
 __all__ = [
     "BOUNDS",
     "ROW_MEANS",
+    "chi_squared",
     "donsker_varadhan",
+    "hellinger",
     "infonce",
     "jsd",
+    "kl",
     "nwj",
+    "reverse_kl",
     "smile",
     "split_scores",
 ]
@@ -283,6 +288,195 @@ def nwj(positive: Tensor, negative: Tensor) -> Tensor:
     return positive.mean() - _mean_unmasked((negative - 1).exp(), negative)
 
 
+def kl(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bound the Kullback-Leibler divergence as f-GAN does.
+
+    It is `nwj` of scores that are larger by one, so that the best score is the log
+    density ratio, as for the other bounds.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of pairs from the product of the marginals; masked ones -inf.
+
+    Returns
+    -------
+    Tensor of shape ()
+        In nats.
+
+    See Also
+    --------
+    nwj : The same bound of other scores.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}_J[T + 1] - \mathbb{E}_M[e^T] \le I(X; Y)
+
+    T is the critic's score, J the joint distribution and M the product of the
+    marginals. *Bias*, *variance*, *cap* and *cost* are those of `nwj`; exponentials
+    overflow for scores above 88.
+
+    References
+    ----------
+    S. Nowozin, B. Cseke, R. Tomioka (2016). f-GAN: Training Generative Neural Samplers
+    using Variational Divergence Minimization. arXiv:1606.00709.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(kl(torch.zeros(4), torch.zeros(4, 3)))
+    0.0
+    """
+    return nwj(positive + 1, negative + 1)
+
+
+def reverse_kl(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bound the Kullback-Leibler divergence of the marginals from the joint.
+
+    It punishes low scores of positives most, where infoNCE and `kl` punish high ones of
+    negatives.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of pairs from the product of the marginals; masked ones -inf.
+
+    Returns
+    -------
+    Tensor of shape ()
+        In nats.
+
+    See Also
+    --------
+    kl : The divergence the other way round, which is mutual information.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}_J[1 - e^{-T}] - \mathbb{E}_M[T]
+              \le \mathrm{KL}(M \,\|\, J)
+
+    T is the critic's score, J the joint distribution and M the product of the
+    marginals. The optimal score is the log density ratio. *Bias*: a lower bound on the
+    reverse divergence, **not** on mutual information. *Variance*: grows with
+    :math:`\mathbb{E}_J[e^{-2T}]`. *Cap*: none. *Cost*: n exponentials, which overflow
+    for scores below -88.
+
+    References
+    ----------
+    S. Nowozin, B. Cseke, R. Tomioka (2016). f-GAN: Training Generative Neural Samplers
+    using Variational Divergence Minimization. arXiv:1606.00709.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(reverse_kl(torch.zeros(4), torch.full((4, 3), -2.0)))
+    2.0
+    """
+    unmasked = negative.masked_fill(negative.isneginf(), 0.0)
+    return (1 - (-positive).exp()).mean() - _mean_unmasked(unmasked, negative)
+
+
+def hellinger(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bound the squared Hellinger distance of the joint and the marginals.
+
+    Treats both kinds of pairs alike, as `jsd` does, but punishes wrong scores
+    exponentially.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of pairs from the product of the marginals; masked ones -inf.
+
+    Returns
+    -------
+    Tensor of shape ()
+        A number without unit, at most 2.
+
+    See Also
+    --------
+    jsd : Punishes wrong scores in proportion to them.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}_J[1 - e^{-T / 2}] - \mathbb{E}_M[e^{T / 2} - 1]
+              \le \int \big(\sqrt{J} - \sqrt{M}\big)^2
+
+    T is the critic's score, J the joint distribution and M the product of the
+    marginals. The optimal score is the log density ratio. *Bias*: a lower bound on the
+    squared Hellinger distance, **not** on mutual information. *Variance*: finite
+    wherever the distributions are, at the optimal score. *Cap*: 2. *Cost*: n k
+    exponentials, which overflow for scores of 177 and more to either side.
+
+    References
+    ----------
+    S. Nowozin, B. Cseke, R. Tomioka (2016). f-GAN: Training Generative Neural Samplers
+    using Variational Divergence Minimization. arXiv:1606.00709.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(hellinger(torch.zeros(4), torch.zeros(4, 3)))
+    0.0
+    """
+    joint = (1 - (-positive / 2).exp()).mean()
+    return joint - _mean_unmasked((negative / 2).exp(), negative) + 1
+
+
+def chi_squared(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bound the chi-squared divergence of the joint from the marginals.
+
+    A least-squares fit of the density ratio: no exponentials, so scores of any size
+    are finite.
+
+    Parameters
+    ----------
+    positive : Tensor of shape (n, ...)
+        Scores of pairs from the joint distribution.
+    negative : Tensor of shape (n, k, ...)
+        Scores of pairs from the product of the marginals; masked ones -inf.
+
+    Returns
+    -------
+    Tensor of shape ()
+        A number without unit.
+
+    See Also
+    --------
+    kl : Where density ratios are large, of less variance.
+
+    Notes
+    -----
+    .. math:: \mathbb{E}_J[T] - \mathbb{E}_M\Big[T + \frac{T^2}{4}\Big]
+              \le \chi^2(J \,\|\, M)
+
+    T is the critic's score, J the joint distribution and M the product of the
+    marginals. The optimal score is :math:`2 (r - 1)` for the density ratio r. The
+    authors' code squares the scores of the positives instead, which has no maximum.
+    *Bias*: a lower bound on the chi-squared divergence, **not** on mutual information.
+    *Variance*: large where density ratios are. *Cap*: none. *Cost*: n k products.
+
+    References
+    ----------
+    S. Nowozin, B. Cseke, R. Tomioka (2016). f-GAN: Training Generative Neural Samplers
+    using Variational Divergence Minimization. arXiv:1606.00709.
+
+    Examples
+    --------
+    >>> import torch
+    >>> float(chi_squared(torch.full((4,), 2.0), torch.full((4, 3), -2.0)))
+    3.0
+    """
+    unmasked = negative.masked_fill(negative.isneginf(), 0.0)
+    marginal = _mean_unmasked(unmasked + unmasked.square() / 4, negative)
+    return positive.mean() - marginal
+
+
 def smile(positive: Tensor, negative: Tensor, *, clip: float = 5.0) -> Tensor:
     r"""Estimate mutual information by clipped density ratios: no bound.
 
@@ -336,11 +530,15 @@ BOUNDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "jsd": jsd,
     "donsker_varadhan": donsker_varadhan,
     "nwj": nwj,
+    "kl": kl,
+    "reverse_kl": reverse_kl,
+    "hellinger": hellinger,
+    "chi_squared": chi_squared,
 }
 
 # Means of what each row of the scores gives alone, so they can be taken block by block
 # where all rows have as many negatives; infonce where they have not, too.
-ROW_MEANS = (infonce, jsd, nwj)
+ROW_MEANS = (infonce, jsd, nwj, kl, reverse_kl, hellinger, chi_squared)
 
 
 class BetweenGroups:

@@ -6,7 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sk_dim.bounds import BOUNDS, donsker_varadhan, infonce, jsd, nwj, split_scores
+from sk_dim.bounds import (
+    BOUNDS,
+    chi_squared,
+    donsker_varadhan,
+    infonce,
+    jsd,
+    nwj,
+    split_scores,
+)
 
 # What must hold of each bound; a new one fails here until it has its row.
 #   optimal: added to the log density ratio to get the optimal score
@@ -17,7 +25,18 @@ PROPERTIES = {
     "donsker_varadhan": {"optimal": 0.0, "is_mutual_information": True, "shift": "all"},
     "nwj": {"optimal": 1.0, "is_mutual_information": True, "shift": None},
     "jsd": {"optimal": 0.0, "is_mutual_information": False, "shift": None},
+    "kl": {"optimal": 0.0, "is_mutual_information": True, "shift": None},
+    "reverse_kl": {"optimal": 0.0, "is_mutual_information": False, "shift": None},
+    "hellinger": {"optimal": 0.0, "is_mutual_information": False, "shift": None},
+    "chi_squared": {"optimal": None, "is_mutual_information": False, "shift": None},
 }
+
+
+def optimal(name, ratios):
+    """The best scores of pairs with these log density ratios."""
+    if name == "chi_squared":
+        return 2 * (ratios.exp() - 1)
+    return ratios + PROPERTIES[name]["optimal"]
 
 
 @pytest.fixture(params=BOUNDS, name="name")
@@ -61,6 +80,18 @@ def loop(name, positive, negative):
             elif name == "nwj":
                 joint.append(t)
                 marginal += [math.exp(s - 1) for s in others]
+            elif name == "kl":
+                joint.append(t + 1)
+                marginal += [math.exp(s) for s in others]
+            elif name == "reverse_kl":
+                joint.append(1 - math.exp(-t))
+                marginal += others
+            elif name == "hellinger":
+                joint.append(1 - math.exp(-t / 2))
+                marginal += [math.exp(s / 2) - 1 for s in others]
+            elif name == "chi_squared":
+                joint.append(t)
+                marginal += [s + s**2 / 4 for s in others]
             elif name == "donsker_varadhan":
                 joint.append(t)
                 exponentials += [math.exp(s) for s in others]
@@ -81,7 +112,7 @@ def test_every_bound_has_its_properties_stated():
 def test_optimal_scores_give_the_mutual_information_of_gaussians(name, truth):
     values = []
     for seed in range(20):
-        scores = gaussian_ratios(truth, 1000, seed) + PROPERTIES[name]["optimal"]
+        scores = optimal(name, gaussian_ratios(truth, 1000, seed))
         values.append(float(BOUNDS[name](*split_scores(scores))))
     assert np.mean(values) == pytest.approx(truth, abs=0.03)
 
@@ -106,6 +137,58 @@ def test_jsd_at_its_optimum_is_twice_the_jensen_shannon_divergence():
     ]
     assert np.mean(values) == pytest.approx(truth, abs=0.03)
     assert truth < 2 * math.log(2)
+
+
+# Of the joint density p of two normal variables with correlation rho and the product q
+# of its marginals, in closed form: each is a Gaussian integral.
+DIVERGENCES = {
+    "reverse_kl": lambda rho: rho**2 / (1 - rho**2) + math.log(1 - rho**2) / 2,
+    "hellinger": lambda rho: 2 - 2 * (1 - rho**2) ** 0.25 / (1 - rho**2 / 4) ** 0.5,
+    "chi_squared": lambda rho: rho**2 / (1 - rho**2),
+}
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_optimal_scores_give_the_divergence_of_gaussians(name):
+    rho = 0.4
+    mutual_information = -math.log(1 - rho**2) / 2
+    values = []
+    for seed in range(20):
+        ratios = gaussian_ratios(mutual_information, 1000, seed)
+        values.append(float(BOUNDS[name](*split_scores(optimal(name, ratios)))))
+    error = np.std(values) / math.sqrt(20)
+    assert np.mean(values) == pytest.approx(DIVERGENCES[name](rho), abs=4 * error)
+    assert error < 0.02
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_no_score_exceeds_the_divergence_by_quadrature(name):
+    """Perturbed best scores, with exact expectations."""
+    rho = 0.4
+    x, y = np.meshgrid(*[np.linspace(-8, 8, 401)] * 2, indexing="ij")
+    q = np.exp(-(x**2 + y**2) / 2)
+    quadratic = rho**2 * (x**2 + y**2) - 2 * rho * x * y
+    log_ratio = -quadratic / (2 * (1 - rho**2)) - math.log(1 - rho**2) / 2
+    q /= q.sum()
+    p = q * np.exp(log_ratio)
+    best = optimal(name, torch.from_numpy(log_ratio)).numpy()
+    parts = {  # of a score, for pairs of either kind
+        "reverse_kl": (lambda t: 1 - np.exp(-t), lambda t: t),
+        "hellinger": (lambda t: 1 - np.exp(-t / 2), lambda t: np.exp(t / 2) - 1),
+        "chi_squared": (lambda t: t, lambda t: t + t**2 / 4),
+    }[name]
+    rng = np.random.default_rng(0)
+    truth = DIVERGENCES[name](rho)
+    for noise in (0.0, 0.1, 0.5):
+        scores = best + noise * rng.normal(size=best.shape)
+        value = (p * parts[0](scores)).sum() - (q * parts[1](scores)).sum()
+        assert value == pytest.approx(truth, abs=1e-3) if noise == 0 else value < truth
+
+
+def test_the_kullback_leibler_bound_is_nwj_of_scores_that_are_larger_by_one():
+    positive, negative = split_scores(torch.randn(6, 6, 2))
+    expected = nwj(positive + 1, negative + 1)
+    torch.testing.assert_close(BOUNDS["kl"](positive, negative), expected)
 
 
 def test_infonce_never_exceeds_log_of_its_candidates():
@@ -169,14 +252,14 @@ def test_gradients_are_those_of_finite_differences(name):
 
 def test_large_scores_stay_finite():
     positive, negative = split_scores(torch.randn(4, 4) * 1e4)
-    for bound in (infonce, jsd, donsker_varadhan):
+    for bound in (infonce, jsd, donsker_varadhan, chi_squared):
         assert bound(positive, negative).isfinite()
 
 
 def test_better_critics_get_higher_bounds(name):
     ratios = gaussian_ratios(1.0, 500, seed=3)
     values = [
-        float(BOUNDS[name](*split_scores(share * ratios + PROPERTIES[name]["optimal"])))
+        float(BOUNDS[name](*split_scores(optimal(name, share * ratios))))
         for share in (0.0, 0.5, 1.0)
     ]
     assert values == sorted(values)

@@ -47,7 +47,7 @@ def test_all_blocks_run_one_after_the_other():
     assert ENCODERS["recurrent"] is scope["RecurrentEncoder"]
     assert issubclass(scope["RecurrentEncoder"], sk_dim.encoders.Encoder)
     assert scope["dim"].n_iter_ == 1
-    for name in ("recurrent", "hellinger", "laplace", "fade"):
+    for name in ("recurrent", "jeffreys", "laplace", "fade"):
         assert sum(block.count(f'"{name}"') for block in BLOCKS) == 2
 
 
@@ -58,16 +58,16 @@ def test_an_added_encoder_is_refused_where_it_does_not_fit():
         scope["DeepInfomaxTransformer"](encoder="recurrent").fit(images)
 
 
-def test_the_bound_of_the_page_is_the_squared_hellinger_distance():
-    # Two coins that agree with probability 0.9: E_M[(sqrt(ratio) - 1)^2], reached by
-    # the log density ratio as score.
+def test_the_bound_of_the_page_is_the_divergence_of_jeffreys():
+    # Two coins that agree with probability 0.9: E_J[log ratio] - E_M[log ratio],
+    # reached by the log density ratio as score.
     agree, differ = math.log(1.8), math.log(0.2)
-    truth = 0.5 * (1.8**0.5 - 1) ** 2 + 0.5 * (0.2**0.5 - 1) ** 2
+    truth = 0.4 * (agree - differ)
     positive = torch.tensor([agree] * 9 + [differ]).double()
     negative = torch.tensor([agree, differ, -math.inf]).double().expand(10, 3)
-    hellinger = run(BLOCKS[:1])["hellinger"]
-    assert float(hellinger(positive, negative)) == pytest.approx(truth)
-    assert float(hellinger(torch.zeros(4), torch.zeros(4, 2))) == 0
+    jeffreys = run(BLOCKS[:1])["jeffreys"]
+    assert float(jeffreys(positive, negative)) == pytest.approx(truth)
+    assert float(jeffreys(torch.zeros(4), torch.zeros(4, 2))) == 0
 
 
 def test_the_prior_of_the_page_draws_from_the_laplace_distribution():

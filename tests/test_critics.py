@@ -193,6 +193,20 @@ def build_critic(name):
     return critic, (torch.randn(7, 5, 2), torch.randn(7, 3))
 
 
+# What a score of a pair of either kind adds, in bounds that are differences of means.
+PARTS = {
+    "jsd": (
+        lambda t: math.log(2) - softplus(-t),
+        lambda t: softplus(t) - math.log(2),
+    ),
+    "nwj": (lambda t: t, lambda t: (t - 1).exp()),
+    "kl": (lambda t: t + 1, torch.exp),
+    "reverse_kl": (lambda t: 1 - (-t).exp(), lambda t: t),
+    "hellinger": (lambda t: 1 - (-t / 2).exp(), lambda t: (t / 2).exp() - 1),
+    "chi_squared": (lambda t: t, lambda t: t + t**2 / 4),
+}
+
+
 def loop_between_groups(name, critic_name, critic, local, global_):
     """The bound, one pair of samples at a time, without pairs of one group."""
 
@@ -214,12 +228,10 @@ def loop_between_groups(name, critic_name, critic, local, global_):
             if name == "infonce":
                 total = t.exp() + negatives.exp().sum()
                 joint.append(t - total.log() + math.log(1 + len(negatives)))
-            elif name == "jsd":
-                joint.append(math.log(2) - softplus(-t))
-                marginal.append(softplus(negatives) - math.log(2))
-            elif name == "nwj":
-                joint.append(t)
-                marginal.append((negatives - 1).exp())
+            elif name in PARTS:
+                of_joint, of_marginal = PARTS[name]
+                joint.append(of_joint(t))
+                marginal.append(of_marginal(negatives))
             else:
                 joint.append(t)
                 exponentials.append((location, negatives.exp()))

@@ -14,8 +14,10 @@ images::
 import argparse
 import math
 import time
+from contextlib import nullcontext
 from functools import partial
 
+import changed_training
 import numpy as np
 import torch
 from data_sets import load
@@ -58,11 +60,22 @@ RECIPES = {
     "128 patch filters": {"encoder": partial(PatchEncoder, n_filters=128)},
     "one more convolution": {"encoder": DeeperEncoder},
     "views not shrunk": {"encoder": partial(PatchEncoder, view_scale=1.0)},
+    "critics see one mean of each channel": {"encoder": changed_training.MeanEncoder},
+    "critics see its largest value": {"encoder": changed_training.MaximaEncoder},
+    "two small views more": {"change": changed_training.small_views},
+    "one view mixed with another's": {"change": changed_training.mixed_views},
+    "an average of the weights": {"change": changed_training.averaged_weights},
+    "Muon": {"change": changed_training.muon},
+    "Muon at a third of the rate": {"change": partial(changed_training.muon, 0.007)},
+    "1,024 units in the head": {"change": partial(changed_training.other_head, 1024)},
+    "two hidden layers in it": {"change": partial(changed_training.other_head, 512, 2)},
+    "two encoders": {"n_encoders": 2},
+    "three encoders": {"n_encoders": 3},
 }
 
 
-def fit(X, seed, epochs, temperature=None, **params):
-    """Fit with a recipe; only the temperature of the global term is no parameter."""
+def fit(X, seed, epochs, temperature=None, change=nullcontext, **params):
+    """Fit with a recipe, whose temperature of the global term is no parameter."""
     init = CosineCritic.__init__
 
     def changed(self, *args, **kwargs):
@@ -74,7 +87,8 @@ def fit(X, seed, epochs, temperature=None, **params):
         if X.ndim == 4:  # of photos, not of digits
             params = {"augment": "natural"} | params
         params = {"max_iter": epochs} | params
-        return DeepInfomaxTransformer(random_state=seed, **params).fit(X)
+        with change():
+            return DeepInfomaxTransformer(random_state=seed, **params).fit(X)
     finally:
         CosineCritic.__init__ = init
 
@@ -91,9 +105,14 @@ def recipes(X, T, y, y_test, args):
     for name in args.only or RECIPES:
         for seed in args.seeds:
             start = time.monotonic()
-            dim = fit(X, seed, args.epochs, **RECIPES[name])
+            params = dict(RECIPES[name])
+            seeds = range(seed, seed + params.pop("n_encoders", 1))
+            fitted = [fit(X, each, args.epochs, **params) for each in seeds]
             seconds = f"{time.monotonic() - start:.0f}"
-            judge(name, dim.transform(X), y, dim.transform(T), y_test, seconds)
+            Z, Z_test = (
+                np.hstack([dim.transform(each) for dim in fitted]) for each in (X, T)
+            )
+            judge(name, Z, y, Z_test, y_test, seconds)
 
 
 @torch.inference_mode()

@@ -15,10 +15,10 @@ STRIDES = (1, 2, 2, 2)  # of the stages
 class ResNetEncoder(Encoder):
     """Residual net with four stages of two blocks each, for images and a GPU.
 
-    The net is ResNet-18 with a stem for small images: one 3x3 convolution, which halves
-    the sides of larger ones until they are less than 64 long. It takes ten times the
-    operations of :class:`PatchEncoder`, and learns more from many images. On a CPU,
-    and from a few thousand images, that encoder is better.
+    The net is ResNet-18 with a stem of 3x3 convolutions: one for small images; of
+    larger ones each halves the sides, until they are less than 64 long. It takes ten
+    times the operations of :class:`PatchEncoder`, for trainings of many images and many
+    minutes. In a minute, or on a CPU, that encoder learns more.
 
     Parameters
     ----------
@@ -103,7 +103,6 @@ class ResNetEncoder(Encoder):
             projection = torch.empty(n_components, sum(widths))
             nn.init.orthogonal_(projection)
         self.register_buffer("projection", projection)
-        self.is_mirrored = False
         self.compile_mode = compile_mode
         if compile_mode is not None:
             self.compile(mode=compile_mode)
