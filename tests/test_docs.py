@@ -206,7 +206,7 @@ def test_every_file_of_results_makes_a_table(path, tmp_path):
     page = tmp_path / "results.md"
     load("result_tables").write_tables(tmp_path, page)
     rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
-    assert len(rows) > 4
+    assert len(rows) >= 4  # with two of values
     for row in rows:
         assert "nan" not in row
     assert len({row.count("|") for row in rows}) <= 3

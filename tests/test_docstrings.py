@@ -14,6 +14,7 @@ MODULES = [
     "sk_dim.encoders",
     "sk_dim.objective",
     "sk_dim.priors",
+    "sk_dim.recipes",
     "sk_dim.augmentations",
     "sk_dim.datasets",
     "sk_dim.evaluation",

@@ -31,6 +31,7 @@ LAYERS = {
     "critics": 1,
     "selection": 1,
     "objective": 2,
+    "recipes": 2,
     "_training": 3,
     "_deep_infomax": 4,
     "_information": 4,

@@ -37,23 +37,14 @@ from torch import nn
 
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._baselines import PatchKMeans, probe
-from sk_dim.critics import DotCritic
+from sk_dim.recipes import DIM_LOCAL
 
 AEON = {
     "MiniRocket": "MiniRocket",
     "MultiRocket": "MultiRocket",
     "Hydra": "HydraTransformer",
 }
-PAPER = {
-    "encoder": "conv",
-    "critic": partial(DotCritic, n_units=2048, n_locations=None),
-    "augment": None,
-    "learning_rate": 1e-4,
-    "batch_size": 64,
-    "n_components": 64,
-    "global_weight": 0.0,
-    "prior_weight": 0.1,
-}
+PAPER = dict(DIM_LOCAL)
 # From the paper's recipe to the defaults: what is given up, and what it is called.
 STEPS = (
     ("the paper's recipe", ()),
