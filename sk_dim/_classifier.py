@@ -43,6 +43,7 @@ from sk_dim._validation import check_name, check_real, warn
 from sk_dim.encoders._contract import trait
 from sk_dim.evaluation._probes import fit_probe
 
+N_START = 2000  # labelled rows at most that the head begins with
 SPREAD_C = 0.1  # inverse strength of the regularisation, of standardised features
 SPREAD_POWER = 3  # of the probability of a label that spread, which is its weight
 
@@ -72,9 +73,10 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         starts from random weights, even if it is fitted, and learns by cross-entropy
         from the labelled rows alone, for comparison.
     fine_tune : {"auto", "all", "head", "spread"}, default="auto"
-        "all" trains the encoder and the head. "head" leaves the encoder as it is, and
-        fits logistic regression to its features, with the regularisation chosen by
-        cross-validation if each class has two rows or more. "spread" leaves it as it is
+        "all" trains the encoder and the head, which begins as that of "head" unless
+        `pretrain` is False. "head" leaves the encoder as it is, and fits logistic
+        regression to its features, with the regularisation chosen by cross-validation
+        if each class has two rows or more. "spread" leaves it as it is
         too: labels spread from the labelled rows over a graph of nearest neighbours in
         the features, and logistic regression is fitted to what all rows got, each with
         the weight of its probability to the power 3. "auto" is "spread" for encoders
@@ -166,7 +168,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     pretraining comes the fine-tuning. What is kept of the fine-tuning is the model of
     its last step, or with `early_stopping` that of the best check, if there was one. A
     second Ctrl-C within two seconds is raised, as is one while logistic regression is
-    fitted (``fine_tune="head"``); the classifier is then as it was before the call.
+    fitted; the classifier is then as it was before the call.
 
     Pseudo-labels can confirm the errors of the model. Where most of them would be
     wrong, or classes are not as frequent as among the labels, ``unlabelled_weight=0``
@@ -295,18 +297,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         elif how == "spread":
             coef, intercept = _fit_to_spread(encoder, X, class_ids, weights, seed)
         else:
-            model = encoder.model_
-            rows = model.source(
-                rows_like(encoder, X, model.fmt, n_min=2),
-                codes if recipe.infomax_weight else None,
+            tuner = self._fine_tune(
+                encoder, X, class_ids, recipe, weights, held_out, codes, seed
             )
-            tuner = FineTuner(
-                model.net, rows, class_ids, recipe, weights, held_out, seed
-            )
-            # Parts of the user may draw from torch's global generator (dropout, say).
-            may_draw = model.net.has_own_parts
-            with seeded(seed, model.device) if may_draw else nullcontext():
-                tuner.run(self.verbose)
             history = tuner.history
             coef, intercept = tuner.head.linear_map()
         if len(coef) == 2:
@@ -322,6 +315,37 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         if hasattr(encoder, "feature_names_in_"):
             self.feature_names_in_ = encoder.feature_names_in_
         return self
+
+    def _fine_tune(
+        self,
+        encoder: DeepInfomaxTransformer,
+        X: ArrayLike,
+        class_ids: np.ndarray,
+        recipe: Recipe,
+        weights: np.ndarray | None,
+        held_out: np.ndarray | None,
+        codes: np.ndarray | None,
+        seed: int,
+    ) -> FineTuner:
+        """Train the encoder itself, with a head that begins as that of its features."""
+        model = encoder.model_
+        rows = model.source(
+            rows_like(encoder, X, model.fmt, n_min=2),
+            codes if recipe.infomax_weight else None,
+        )
+        tuner = FineTuner(model.net, rows, class_ids, recipe, weights, held_out, seed)
+        if self.pretrain:
+            known = _keep_some(class_ids, held_out, seed)
+            coef, intercept = _fit_head(encoder, X, known, weights, codes)
+            if len(coef) == 1:  # of two classes
+                coef = np.concatenate([-coef / 2, coef / 2])
+                intercept = np.concatenate([-intercept / 2, intercept / 2])
+            tuner.begin_as(coef, intercept)
+        # Parts of the user may draw from torch's global generator (dropout, say).
+        may_draw = model.net.has_own_parts
+        with seeded(seed, model.device) if may_draw else nullcontext():
+            tuner.run(self.verbose)
+        return tuner
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Score the classes.
@@ -511,6 +535,22 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         elif not hasattr(encoder, "model_"):
             encoder.fit(X, **({} if groups is None else {"groups": groups}))
         return encoder
+
+
+def _keep_some(
+    class_ids: np.ndarray, held_out: np.ndarray | None, seed: int
+) -> np.ndarray:
+    """Leave out labels that are held out, and most of classes that have many."""
+    rng = np.random.RandomState(seed)
+    is_free = np.ones(len(class_ids), dtype=bool)
+    if held_out is not None:
+        is_free[held_out] = False
+    kept = np.full_like(class_ids, -1)
+    n_classes = class_ids.max() + 1
+    for each in range(n_classes):
+        rows = rng.permutation(np.flatnonzero(is_free & (class_ids == each)))
+        kept[rows[: max(1, N_START // n_classes)]] = each
+    return kept
 
 
 def _fit_head(

@@ -8,7 +8,12 @@ images::
     python docs/benchmarks/attempts.py recipes --cifar FILE --epochs 12 --seeds 0
     python docs/benchmarks/attempts.py readouts --cifar FILE --epochs 24 --seeds 0
     python docs/benchmarks/attempts.py readouts --data mnist --epochs 8 --seeds 0 1
-    python docs/benchmarks/attempts.py recipes --cifar FILE --only "batch 64"
+    python docs/benchmarks/attempts.py recipes --cifar FILE --only "batches of 64"
+
+"classifier" fine-tunes features of 5,500 images by 50 labels a class, for each seed
+another draw of them, and prints its accuracy on the test images::
+
+    python docs/benchmarks/attempts.py classifier --cifar FILE --epochs 20 --steps 250
 """
 
 import argparse
@@ -21,10 +26,11 @@ import changed_training
 import numpy as np
 import torch
 from data_sets import load
+from sklearn.frozen import FrozenEstimator
 from torch import nn
 from torch.nn.functional import interpolate
 
-from sk_dim import DeepInfomaxTransformer
+from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
 from sk_dim import augmentations as views
 from sk_dim._baselines import PatchKMeans, probe
 from sk_dim.critics import CosineCritic, DotCritic
@@ -71,6 +77,15 @@ RECIPES = {
     "two hidden layers in it": {"change": partial(changed_training.other_head, 512, 2)},
     "two encoders": {"n_encoders": 2},
     "three encoders": {"n_encoders": 3},
+}
+
+
+CLASSIFIERS = {
+    "defaults": {},
+    "unlabelled_weight=2": {"unlabelled_weight": 2.0},
+    "temperature=0.35": {"temperature": 0.35},
+    "infomax_weight=0.3": {"infomax_weight": 0.3},
+    "rate_decay=0.7": {"rate_decay": 0.7},
 }
 
 
@@ -197,15 +212,37 @@ def readouts(X, T, y, y_test, args):
             judge(name, Z[: len(X)], y, Z[len(X) :], y_test)
 
 
+def classifier(X, T, y, y_test, args):
+    learnt = FrozenEstimator(fit(X, 0, args.epochs))
+    Z, Z_test = learnt.transform(X), learnt.transform(T)
+    frozen = probe(Z, y, Z_test, y_test, 50, n_draws=3).mean()
+    print(f"| frozen features, the probe, three draws | {frozen:.3f} |")
+    for name in args.only or CLASSIFIERS:
+        for seed in args.seeds:
+            rng, given = np.random.default_rng(seed), np.full(len(y), -1)
+            for each in np.unique(y):
+                rows = rng.choice(np.flatnonzero(y == each), 50, replace=False)
+                given[rows] = each
+            model = DeepInfomaxClassifier(
+                learnt, n_steps=args.steps, random_state=seed, **CLASSIFIERS[name]
+            )
+            score = model.fit(X, given).score(T, y_test)
+            print(f"| {name}, draw {seed} | {score:.3f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("recipes", "readouts"))
+    parser.add_argument("what", choices=("recipes", "readouts", "classifier"))
     parser.add_argument("--data", choices=("cifar", "mnist"), default="cifar")
     parser.add_argument("--cifar", help="file, see data_sets.py")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=250, help="of fine-tuning")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--only", nargs="*")
     args = parser.parse_args()
+    if args.what == "classifier":
+        classifier(*load(args.data, args.cifar, 5500), args)
+        return
     print(
         "| | 100 labels | 1,000 | all | columns | fit, s |\n|---|---|---|---|---|---|"
     )
