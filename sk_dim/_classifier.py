@@ -43,7 +43,7 @@ from sk_dim._validation import check_name, check_real, warn
 from sk_dim.encoders._contract import trait
 from sk_dim.evaluation._probes import fit_probe
 
-N_START = 2000  # labelled rows at most that the head begins with
+N_START = 500  # labelled rows that the head begins with, of which more take long
 SPREAD_C = 0.1  # inverse strength of the regularisation, of standardised features
 SPREAD_POWER = 3  # of the probability of a label that spread, which is its weight
 
@@ -336,7 +336,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         tuner = FineTuner(model.net, rows, class_ids, recipe, weights, held_out, seed)
         if self.pretrain:
             known = _keep_some(class_ids, held_out, seed)
-            coef, intercept = _fit_head(encoder, X, known, weights, codes)
+            # As in the fine-tuning, only ratios of weights count.
+            ratios = None if weights is None else weights / weights.max()
+            coef, intercept = _fit_head(encoder, X, known, ratios, codes)
             if len(coef) == 1:  # of two classes
                 coef = np.concatenate([-coef / 2, coef / 2])
                 intercept = np.concatenate([-intercept / 2, intercept / 2])
