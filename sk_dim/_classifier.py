@@ -40,6 +40,7 @@ from sk_dim._training._preparing import prepare, rows_like
 from sk_dim._training._recipe import Recipe
 from sk_dim._training._spreading import choose_rows, spread_labels
 from sk_dim._validation import check_name, check_real, warn
+from sk_dim.arrays import is_lazy
 from sk_dim.encoders._contract import trait
 from sk_dim.evaluation._probes import fit_probe
 
@@ -282,7 +283,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
         if not self.pretrain:
-            X = _safe_indexing(X, np.flatnonzero(class_ids >= 0))
+            X = _rows_of(X, np.flatnonzero(class_ids >= 0))
             codes = None if codes is None else codes[class_ids >= 0]
             class_ids = class_ids[class_ids >= 0]
             recipe = replace(recipe, infomax_weight=0.0)
@@ -440,7 +441,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(X, has_label, sample_weight)
         rows = np.flatnonzero(has_label)
         weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
-        given = leave_out_broken(_safe_indexing(X, rows), labels, weights)
+        given = leave_out_broken(_rows_of(X, rows), labels, weights)
         return super().score(*given)
 
     def __sklearn_tags__(self) -> Tags:
@@ -539,6 +540,11 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         return encoder
 
 
+def _rows_of(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows, in their order; of files and other lazy arrays as these do."""
+    return X[rows] if is_lazy(X) else _safe_indexing(X, rows)
+
+
 def _keep_some(
     class_ids: np.ndarray, held_out: np.ndarray | None, seed: int
 ) -> np.ndarray:
@@ -565,7 +571,7 @@ def _fit_head(
     """Fit logistic regression to features; coefficients and intercepts for them."""
     rows = np.flatnonzero(class_ids >= 0)
     weights = None if class_weights is None else dict(enumerate(class_weights))
-    Z = encoder.transform(_safe_indexing(X, rows))
+    Z = encoder.transform(_rows_of(X, rows))
     groups = None if groups is None else groups[rows]
     scaler, model = fit_probe(Z, class_ids[rows], weights, groups=groups)
     model = getattr(model, "best_estimator_", model)
@@ -584,7 +590,7 @@ def _fit_to_spread(
     rows = choose_rows(class_ids, seed)
     counts = np.bincount(class_ids[class_ids >= 0])
     frequencies, _ = guess_frequencies(torch.from_numpy(counts).float(), None)
-    Z = encoder.transform(_safe_indexing(X, rows))
+    Z = encoder.transform(_rows_of(X, rows))
     found = spread_labels(Z, class_ids[rows], frequencies.double().numpy())
     weights = None if class_weights is None else dict(enumerate(class_weights))
     scaler = StandardScaler().fit(Z)

@@ -105,7 +105,7 @@ def test_complex():
         ({"local_weight": -1.0}, r"local_weight=-1.0 is out of range.* at least 0"),
         ({"global_weight": -1.0}, r"global_weight=-1.0 is out of range"),
         ({"prior_weight": float("inf")}, r"prior_weight=inf is out of range"),
-        ({"bound": "jds"}, r"bound='jds' is not known; .*'infonce', 'jsd', 'nwj', or a"),
+        ({"bound": "jds"}, r"bound='jds' is not known; .*'infonce', 'jsd', 'kl', 'nwj', 'reverse_kl', or a"),
         ({"critic": "dots"}, r"critic='dots' is not known; .*'concat', 'dot', or a"),
         ({"encoder": "net"}, r"encoder='net' is not known; .*'mlp', 'patch', 'resnet', 'series', or a"),
         ({"encoder": "conv"}, r"encoder='conv' cannot take table samples of shape \(12,\)"),

@@ -176,6 +176,20 @@ def test_series_and_classifier_and_partial_fit_read_by_rows():
     assert partial.n_iter_ == 2
 
 
+@pytest.mark.parametrize(
+    "params", [{"fine_tune": "head"}, {"fine_tune": "spread"}, {"pretrain": False}]
+)
+def test_a_classifier_reads_the_rows_that_it_needs(params):
+    y = np.where(np.arange(300) < 20, TABLE[:, 0] > 0, -1)
+    dim = DeepInfomaxTransformer(**FAST).fit(TABLE)
+    found, expected = (
+        DeepInfomaxClassifier(dim, n_steps=3, random_state=0, **params).fit(X, y)
+        for X in (Recorded(TABLE), TABLE)
+    )
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-4)
+    assert found.score(Recorded(TABLE), y) == expected.score(TABLE, y)
+
+
 def test_only_batches_are_read_in_training():
     X = Recorded(IMAGES)
     DeepInfomaxTransformer(encoder="conv", **FAST).fit(X)
