@@ -44,7 +44,6 @@ from sk_dim.arrays import is_lazy
 from sk_dim.encoders._contract import trait
 from sk_dim.evaluation._probes import fit_probe
 
-N_START = 500  # labelled rows that the head begins with, of which more take long
 SPREAD_C = 0.1  # inverse strength of the regularisation, of standardised features
 SPREAD_POWER = 3  # of the probability of a label that spread, which is its weight
 
@@ -74,10 +73,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         starts from random weights, even if it is fitted, and learns by cross-entropy
         from the labelled rows alone, for comparison.
     fine_tune : {"auto", "all", "head", "spread"}, default="auto"
-        "all" trains the encoder and the head, which begins as that of "head" unless
-        `pretrain` is False. "head" leaves the encoder as it is, and fits logistic
-        regression to its features, with the regularisation chosen by cross-validation
-        if each class has two rows or more. "spread" leaves it as it is
+        "all" trains the encoder and the head. "head" leaves the encoder as it is, and
+        fits logistic regression to its features, with the regularisation chosen by
+        cross-validation if each class has two rows or more. "spread" leaves it as it is
         too: labels spread from the labelled rows over a graph of nearest neighbours in
         the features, and logistic regression is fitted to what all rows got, each with
         the weight of its probability to the power 3. "auto" is "spread" for encoders
@@ -169,7 +167,7 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     pretraining comes the fine-tuning. What is kept of the fine-tuning is the model of
     its last step, or with `early_stopping` that of the best check, if there was one. A
     second Ctrl-C within two seconds is raised, as is one while logistic regression is
-    fitted; the classifier is then as it was before the call.
+    fitted (``fine_tune="head"``); the classifier is then as it was before the call.
 
     Pseudo-labels can confirm the errors of the model. Where most of them would be
     wrong, or classes are not as frequent as among the labels, ``unlabelled_weight=0``
@@ -298,9 +296,18 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         elif how == "spread":
             coef, intercept = _fit_to_spread(encoder, X, class_ids, weights, seed)
         else:
-            tuner = self._fine_tune(
-                encoder, X, class_ids, recipe, weights, held_out, codes, seed
+            model = encoder.model_
+            rows = model.source(
+                rows_like(encoder, X, model.fmt, n_min=2),
+                codes if recipe.infomax_weight else None,
             )
+            tuner = FineTuner(
+                model.net, rows, class_ids, recipe, weights, held_out, seed
+            )
+            # Parts of the user may draw from torch's global generator (dropout, say).
+            may_draw = model.net.has_own_parts
+            with seeded(seed, model.device) if may_draw else nullcontext():
+                tuner.run(self.verbose)
             history = tuner.history
             coef, intercept = tuner.head.linear_map()
         if len(coef) == 2:
@@ -316,39 +323,6 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
         if hasattr(encoder, "feature_names_in_"):
             self.feature_names_in_ = encoder.feature_names_in_
         return self
-
-    def _fine_tune(
-        self,
-        encoder: DeepInfomaxTransformer,
-        X: ArrayLike,
-        class_ids: np.ndarray,
-        recipe: Recipe,
-        weights: np.ndarray | None,
-        held_out: np.ndarray | None,
-        codes: np.ndarray | None,
-        seed: int,
-    ) -> FineTuner:
-        """Train the encoder itself, with a head that begins as that of its features."""
-        model = encoder.model_
-        rows = model.source(
-            rows_like(encoder, X, model.fmt, n_min=2),
-            codes if recipe.infomax_weight else None,
-        )
-        tuner = FineTuner(model.net, rows, class_ids, recipe, weights, held_out, seed)
-        if self.pretrain:
-            known = _keep_some(class_ids, held_out, seed)
-            # As in the fine-tuning, only ratios of weights count.
-            ratios = None if weights is None else weights / weights.max()
-            coef, intercept = _fit_head(encoder, X, known, ratios, codes)
-            if len(coef) == 1:  # of two classes
-                coef = np.concatenate([-coef / 2, coef / 2])
-                intercept = np.concatenate([-intercept / 2, intercept / 2])
-            tuner.begin_as(coef, intercept)
-        # Parts of the user may draw from torch's global generator (dropout, say).
-        may_draw = model.net.has_own_parts
-        with seeded(seed, model.device) if may_draw else nullcontext():
-            tuner.run(self.verbose)
-        return tuner
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Score the classes.
@@ -543,22 +517,6 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
 def _rows_of(X: Any, rows: np.ndarray) -> Any:
     """Return some rows, in their order; of files and other lazy arrays as these do."""
     return X[rows] if is_lazy(X) else _safe_indexing(X, rows)
-
-
-def _keep_some(
-    class_ids: np.ndarray, held_out: np.ndarray | None, seed: int
-) -> np.ndarray:
-    """Leave out labels that are held out, and most of classes that have many."""
-    rng = np.random.RandomState(seed)
-    is_free = np.ones(len(class_ids), dtype=bool)
-    if held_out is not None:
-        is_free[held_out] = False
-    kept = np.full_like(class_ids, -1)
-    n_classes = class_ids.max() + 1
-    for each in range(n_classes):
-        rows = rng.permutation(np.flatnonzero(is_free & (class_ids == each)))
-        kept[rows[: max(1, N_START // n_classes)]] = each
-    return kept
 
 
 def _fit_head(

@@ -147,11 +147,6 @@ class FineTuner:
         self.batches = endless_batches(torch.from_numpy(labelled), size, shuffler)
         self.steps = _read_steps(self.rows, self.batches, self.others)
 
-    def begin_as(self, coef: np.ndarray, intercept: np.ndarray) -> None:
-        """Let the head begin as this linear map of the features."""
-        self._standardise()
-        self.head.begin_as(coef, intercept)
-
     def run(self, verbose: int) -> None:
         """Train to the end of the schedule, or until held-out rows are no better.
 
@@ -231,8 +226,8 @@ class FineTuner:
             of = "" if recipe.n_steps is None else f" of {recipe.n_steps}"
             kept = f"after step {self.n_steps}{of}; the model is kept and can be used"
             if self.n_steps == 0:
-                kept = "before its first step; the encoder is kept, and the head that "
-                kept += "it began with"
+                kept = "before its first step; the encoder is kept, the head knows "
+                kept += "nothing of the classes"
             warn(
                 f"Ctrl-C ended the fine-tuning {kept}. Press Ctrl-C twice within two "
                 "seconds to end everything."

@@ -11,7 +11,7 @@ N_SMOOTHING = 5  # labels of each class beside those there are, to guess frequen
 
 
 class Head(nn.Module):
-    """A linear layer on standardised features, at first with coefficients of zero.
+    """A linear layer on standardised features, which begins with equal coefficients.
 
     Parameters
     ----------
@@ -39,15 +39,6 @@ class Head(nn.Module):
         mean, variance = self._moments()
         mean.copy_(features.mean(dim=0))
         variance.copy_(features.var(dim=0, correction=0))
-
-    @torch.no_grad()
-    def begin_as(self, coef: np.ndarray, intercept: np.ndarray) -> None:
-        """Be the linear map with these coefficients (n_classes, n_components)."""
-        mean, variance = (each.double().cpu() for each in self._moments())
-        weight = torch.from_numpy(coef) * (variance + self.norm.eps).sqrt()
-        self.linear.weight.copy_(weight)
-        bias = torch.from_numpy(intercept) + torch.from_numpy(coef) @ mean
-        self.linear.bias.copy_(bias)
 
     @torch.no_grad()
     def linear_map(self) -> tuple[np.ndarray, np.ndarray]:
