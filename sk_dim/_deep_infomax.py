@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -122,11 +122,16 @@ class DeepInfomaxTransformer(
     prior : {"uniform", "normal", "noise"}, default="uniform"
         Distribution that the prior term drives the global features to, see
         :mod:`sk_dim.priors`.
+    tasks : str, callable, tuple or dict, default=()
+        What the encoder is trained for beside these terms: "coordinates",
+        "relative_coordinates" and "multiscale", see :mod:`sk_dim.tasks`. One of them, a
+        tuple, or a dict with the weight of each, which otherwise is 1. Or
+        ``task(features, bound, critic) -> nn.Module``.
     augment : str, tuple of str, None or callable, default="auto"
         Random changes that make two views of each sample. The features do not keep what
         differs between the views, so choose only changes that leave your labels the
-        same. Choices are "crop", "flip", "color", "noise", "corrupt", "warp" and
-        "natural", or a tuple of them, see :mod:`sk_dim.augmentations`.
+        same. Choices are "crop", "flip", "color", "noise", "corrupt", "warp",
+        "natural" and "occlude", or a tuple of them, see :mod:`sk_dim.augmentations`.
 
         - "auto" is ``("crop", "noise")`` for images: the features keep colour, left and
           right; exact position and size are kept less well. For series it is a crop by
@@ -136,6 +141,9 @@ class DeepInfomaxTransformer(
         - "natural" is crop, flip and color, for photographs. Left, right and position
           are forgotten. The "patch" encoder then averages over mirror images, so
           `transform` takes four passes instead of two.
+        - "occlude" hides a part of each view from the global features alone, or of each
+          sample where no other one is named, as in the paper. `fit` takes twice as
+          long.
         - None trains on one view, as in the paper.
         - A callable is ``augment(batch, generator) -> batch``.
     max_iter : int or "auto", default="auto"
@@ -195,8 +203,9 @@ class DeepInfomaxTransformer(
     history_ : list of dict
         One dict per epoch, with the keys "epoch", "loss", "local", "global", "prior",
         "valid_loss", "valid_local", "valid_global" (in nats; nan for terms that are
-        not trained), "learning_rate", "seconds" and "samples_per_second". Terms of
-        held-out rows are those of the encoder as `transform` uses it.
+        not trained), "learning_rate", "seconds" and "samples_per_second", and two for
+        each task, its name and "valid_" before it. Terms of held-out rows are those of
+        the encoder as `transform` uses it.
     n_iter_ : int
         Number of complete epochs.
     input_shape_ : tuple of int
@@ -265,6 +274,7 @@ class DeepInfomaxTransformer(
         global_weight: float = 2.0,
         prior_weight: float = 0.0,
         prior: str = "uniform",
+        tasks: str | Callable | Sequence | Mapping = (),
         augment: str | Sequence[str] | Callable | None = "auto",
         max_iter: int | str = "auto",
         max_time: float | None = None,
@@ -292,6 +302,7 @@ class DeepInfomaxTransformer(
         self.global_weight = global_weight
         self.prior_weight = prior_weight
         self.prior = prior
+        self.tasks = tasks
         self.augment = augment
         self.max_iter = max_iter
         self.max_time = max_time

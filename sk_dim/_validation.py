@@ -140,13 +140,17 @@ def check_real(
 
 
 def check_weights(
-    local_weight: Any, global_weight: Any, prior_weight: Any
+    local_weight: Any,
+    global_weight: Any,
+    prior_weight: Any,
+    of_tasks: Mapping[str, float],
 ) -> dict[str, float]:
-    """Return the weights of the terms, none negative and not all zero."""
+    """Return the weights of terms and tasks, none negative and not all zero."""
     weights = {
         "local": check_real("local_weight", local_weight),
         "global": check_real("global_weight", global_weight),
         "prior": check_real("prior_weight", prior_weight),
+        **of_tasks,
     }
     if not any(weights.values()):
         raise ValueError(

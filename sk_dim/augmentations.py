@@ -8,7 +8,8 @@ draw, all of them in whole-batch tensor operations.
 The encoder learns to forget what differs between two views of a sample. A crop changes
 place, size and tilt. A flip exchanges left and right (in a series, the direction of
 time). A warp bends the time of a series. Colour changes hue and brightness. Noise hides
-the finest detail. Corruption hides what only a single value tells.
+the finest detail. Corruption hides what only a single value tells. Occlusion hides a
+part from the global features alone.
 
 This module imports nothing of its own package.
 """
@@ -32,6 +33,7 @@ __all__ = [
     "flip",
     "natural",
     "noise",
+    "occlude",
     "warp",
 ]
 
@@ -386,6 +388,55 @@ def natural(
     return color(view, generator)
 
 
+def occlude(
+    batch: Tensor, generator: torch.Generator | None = None, *, area: float = 0.25
+) -> Tensor:
+    """Set a box of each sample to zero, which is the mean of the data.
+
+    In the `augment` of an estimator it makes no views of its own: it hides a part of
+    each view, or of each sample, from the global features alone, which are to tell what
+    the local features of the whole view are. That takes a second pass of the encoder.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, c, h, w) or (n, c, l)
+        Samples, scaled.
+    generator : torch.Generator, default=None
+        On the device of the batch.
+    area : float, default=0.25
+        Area of the box (length, for series), as a share of the whole. Its centre is
+        anywhere in the sample, so that the box can reach beyond the sides.
+
+    Returns
+    -------
+    Tensor of the shape, dtype and device of `batch`
+
+    References
+    ----------
+    R. D. Hjelm et al. (2018). Learning deep representations by mutual information
+    estimation and maximization. arXiv:1808.06670, section 4.3.
+
+    T. DeVries, G. W. Taylor (2017). Improved Regularization of Convolutional Neural
+    Networks with Cutout. arXiv:1708.04552.
+
+    Examples
+    --------
+    >>> import torch
+    >>> bool((occlude(torch.ones(4, 3, 32, 32)) == 0).any())
+    True
+    """
+    sides = batch.shape[2:]
+    is_inside = torch.ones(len(batch), *sides, dtype=torch.bool, device=batch.device)
+    for axis, side in enumerate(sides):
+        unit = torch.rand(len(batch), 1, generator=generator, device=batch.device)
+        places = torch.arange(side, device=batch.device)
+        reach = area ** (1 / len(sides)) * side / 2
+        is_near = ((unit * side).floor() - places).abs() < reach
+        shape = [len(batch), *(n if i == axis else 1 for i, n in enumerate(sides))]
+        is_inside &= is_near.view(shape)
+    return batch * ~is_inside.unsqueeze(1)  # what is NaN stays so: it pads a series
+
+
 @dataclass(frozen=True)
 class Compose:
     """Apply augmentations one after the other.
@@ -440,6 +491,7 @@ AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "corrupt": corrupt,
     "natural": natural,
     "noise": noise,
+    "occlude": occlude,
     "warp": warp,
 }
 
@@ -449,5 +501,6 @@ KINDS: dict[str, tuple[str, ...]] = {
     "flip": ("image", "series"),
     "color": ("image", "series"),
     "natural": ("image", "series"),
+    "occlude": ("image", "series"),
     "warp": ("series",),
 }

@@ -12,27 +12,28 @@ and the *prior* term, which brings the global features to a prior V. The weights
 ``prior_weight``. DIM(L) is (0, 1, 0.1), DIM(G) is (1, 0, 1).
 
 With two views of each sample, the local features of one go with the global features of
-the other, and the global term is between the global features of the two.
+the other, and the global term is between the global features of the two. Tasks, see
+:mod:`sk_dim.tasks`, add terms of their own.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from sk_dim import critics
-from sk_dim.bounds import ROW_MEANS, BetweenGroups, infonce
-from sk_dim.critics import (
-    BoundInBlocks,
-    CosineCritic,
-    Critic,
-    DotCritic,
-    check_pairs,
-    share_of_bound,
+from sk_dim._contrast import (
+    EMBEDDING,
+    contrast,
+    draw_locations,
+    locations,
+    mean,
+    one_vector,
+    vectors,
 )
+from sk_dim.bounds import ROW_MEANS, infonce
+from sk_dim.critics import CosineCritic, check_pairs
 from sk_dim.encoders._contract import Features
 from sk_dim.priors import PRIORS, AdversarialPrior
 
@@ -57,9 +58,12 @@ class Objective(nn.Module):
     prior : {"uniform", "normal", "noise"}
         Distribution of the global features.
     weights : dict of float
-        Under "local", "global" and "prior"; a term of weight 0 is not built.
+        Under "local", "global" and "prior", and the names of tasks; a term of weight 0
+        is not built.
     has_head : bool, default=False
         Whether the global features of two views are compared behind a head.
+    tasks : mapping of str to callable, default={}
+        ``task(features, bound, critic) -> nn.Module``, see :mod:`sk_dim.tasks`.
 
     Attributes
     ----------
@@ -67,6 +71,14 @@ class Objective(nn.Module):
         Under "local" and "global", where the weight is not 0.
     prior : nn.Module or None
         None where the weight is 0.
+    tasks : nn.ModuleDict
+        By name.
+
+    Raises
+    ------
+    ValueError
+        If the prior is of one vector for each sample and the encoder makes several, or
+        if a task cannot be done with these features.
 
     References
     ----------
@@ -97,12 +109,13 @@ class Objective(nn.Module):
         weights: dict[str, float],
         *,
         has_head: bool = False,
+        tasks: Mapping[str, Callable[..., nn.Module]] | None = None,
     ) -> None:
         super().__init__()
         self.bound = bound
         self.weights = {name: weight for name, weight in weights.items() if weight > 0}
         n_components = features.code.shape[1]
-        local = locations(features)
+        local = locations(features.local)
         self.critics = nn.ModuleDict()
         if "local" in self.weights:
             self.critics["local"] = critic(local.shape[1], n_components)
@@ -113,6 +126,18 @@ class Objective(nn.Module):
         self.prior = None
         if "prior" in self.weights:
             self.prior = PRIORS[prior](n_components, weights["prior"])
+        if self.has_adversary and features.code.ndim > 2:
+            raise ValueError(
+                f"prior={prior!r} is of one vector for each sample, and this encoder "
+                "has a map of global features; use prior='noise', or prior_weight=0."
+            )
+        self.tasks = nn.ModuleDict(
+            {
+                name: task(features, bound, critic)
+                for name, task in (tasks or {}).items()
+                if name in self.weights
+            }
+        )
 
     def forward(
         self,
@@ -141,34 +166,61 @@ class Objective(nn.Module):
             In nats, larger is better, under the names of the weights.
         """
         terms: dict[str, Tensor] = {}
-        gather: Callable[[Sequence[Tensor]], list[Tensor]] = list
         if ranks is not None and groups is not None:
             groups = ranks.gather([groups])[0]
         if ranks is not None and not self.is_divisible(groups is not None):
-            gather, ranks = ranks.gather, None
-        codes = gather([view.code for view in views])
+            views, ranks = self._gather(views, ranks), None
+        codes = [view.code for view in views]
         if self.prior is not None:
             matched = [self.prior(code, generator) for code in codes]
             codes = [code for code, _ in matched]
-            terms["prior"] = _mean([term for _, term in matched])
+            terms["prior"] = mean([term for _, term in matched])
         # Each view's global features with the local ones of the other (or its own).
         partners = codes[::-1]
         if "local" in self.critics:
-            local = self._sample_locations([locations(v) for v in views], generator)
-            local = gather(local)
-            terms["local"] = self._bound("local", local, partners, groups, ranks)
+            critic = self.critics["local"]
+            maps = [locations(view.local) for view in views]
+            maps = draw_locations(critic, maps, generator)
+            if codes[0].ndim > 2:
+                several = [locations(code) for code in partners]
+                partners = draw_locations(critic, several, generator)
+            terms["local"] = contrast(critic, self.bound, maps, partners, groups, ranks)
         if "global" in self.critics:
-            if len(views) == 2:
-                # Both views in one pass through the head, for either direction.
-                critic = cast(CosineCritic, self.critics["global"])
-                both = critic.embed(torch.cat(codes))
-                wholes = list(both.chunk(2))
-                partners = wholes[::-1]
-            else:
-                wholes = gather([view.local.flatten(1) for view in views])
-            wholes = [whole.unsqueeze(2) for whole in wholes]
-            terms["global"] = self._bound("global", wholes, partners, groups, ranks)
+            terms["global"] = self._global_term(views, codes, groups, ranks)
+        for name, task in self.tasks.items():
+            terms[name] = task(views, generator, groups)
         return terms
+
+    def _global_term(
+        self,
+        views: Sequence[Features],
+        codes: list[Tensor],
+        groups: Tensor | None,
+        ranks: Any,
+    ) -> Tensor:
+        critic = self.critics["global"]
+        if len(views) == 2:
+            # Both views in one pass through the head, for either direction.
+            both = cast(CosineCritic, critic).embed(
+                torch.cat(list(map(one_vector, codes)))
+            )
+            wholes = list(both.chunk(2))
+            codes = wholes[::-1]
+        else:
+            wholes = [view.local.flatten(1) for view in views]
+        wholes = [whole.unsqueeze(2) for whole in wholes]
+        return contrast(critic, self.bound, wholes, codes, groups, ranks)
+
+    def _gather(self, views: Sequence[Features], ranks: Any) -> list[Features]:
+        """Return what the terms need of views of all rows, whichever rank has them."""
+        found = []
+        for view in views:
+            code, local = ranks.gather([view.code, view.local])
+            conv = view.conv if self.tasks else None
+            if conv is not None:
+                conv = ranks.gather([conv])[0]
+            found.append(Features(code, None, conv, local))
+        return found
 
     def is_divisible(self, has_groups: bool) -> bool:
         """Say whether each of several processes may score its own rows only.
@@ -177,7 +229,8 @@ class Objective(nn.Module):
         """
         bounds = (infonce,) if has_groups else ROW_MEANS
         is_ours = all(type(each) in EMBEDDING for each in self.critics.values())
-        return self.prior is None and self.bound in bounds and is_ours
+        has_parts = self.prior is not None or len(self.tasks) > 0
+        return not has_parts and self.bound in bounds and is_ours
 
     def loss(self, terms: dict[str, Tensor]) -> Tensor:
         """Negate the weighted sum of the terms: the only minus sign in the package."""
@@ -198,12 +251,12 @@ class Objective(nn.Module):
             If it is not known which samples the negatives of a critic are of.
         """
         self.eval()
-        codes = self._codes(features)
+        code = self._codes(features)[0]
         wholes = features.local.flatten(1).unsqueeze(2)
         for name, critic in self.critics.items():
             if not isinstance(critic, CosineCritic):
-                local = locations(features) if name == "local" else wholes
-                check_pairs(critic, local, codes)
+                local = locations(features.local) if name == "local" else wholes
+                check_pairs(critic, local, code)
 
     @property
     def has_adversary(self) -> bool:
@@ -212,7 +265,8 @@ class Objective(nn.Module):
 
     def local_scores(self, features: Features) -> Tensor:
         """Score each location of a sample with its own global features, (n, l)."""
-        return self.critics["local"](locations(features), self._codes(features))[0]
+        local, critic = locations(features.local), self.critics["local"]
+        return mean([critic(local, code)[0] for code in self._codes(features)])
 
     def candidate_bound(self, features: Features, n_candidates: int) -> Tensor:
         """Bound the local term for a fixed number of candidates, by infoNCE.
@@ -229,18 +283,22 @@ class Objective(nn.Module):
         Returns
         -------
         Tensor of shape (n,)
-            In nats, mean over the locations, at most log of `n_candidates`.
+            In nats, mean over the locations (and over several global vectors), at most
+            log of `n_candidates`.
         """
-        codes = self._codes(features)
         bounds = []
-        for local in locations(features).split(1, dim=2):
-            positive, negative = self._score_with_others(local, codes, n_candidates - 1)
-            log_mean_exp = negative.logsumexp(1) - (~negative.isneginf()).sum(1).log()
-            log_partition = torch.logaddexp(
-                positive, log_mean_exp + math.log(n_candidates - 1)
-            )
-            bounds.append(positive - log_partition + math.log(n_candidates))
-        return torch.stack(bounds).mean(0)
+        for code in self._codes(features):
+            for local in locations(features.local).split(1, dim=2):
+                positive, negative = self._score_with_others(
+                    local, code, n_candidates - 1
+                )
+                n_negatives = (~negative.isneginf()).sum(1)
+                log_mean_exp = negative.logsumexp(1) - n_negatives.log()
+                log_partition = torch.logaddexp(
+                    positive, log_mean_exp + math.log(n_candidates - 1)
+                )
+                bounds.append(positive - log_partition + math.log(n_candidates))
+        return mean(bounds)
 
     def _score_with_others(
         self, local: Tensor, codes: Tensor, n_others: int
@@ -261,95 +319,9 @@ class Objective(nn.Module):
             )
         return positive[:, 0], negative
 
-    def _codes(self, features: Features) -> Tensor:
-        """Return the global features as the critics see them."""
-        if self.prior is None:
-            return features.code
-        return self.prior(features.code, None)[0]
-
-    def _sample_locations(
-        self, local: list[Tensor], generator: torch.Generator | None
-    ) -> list[Tensor]:
-        """Keep as many random locations as the critic wants, in training."""
-        n_locations = local[0].shape[2]
-        n_wanted = getattr(self.critics["local"], "n_locations", None) or n_locations
-        if not self.training or n_wanted >= n_locations:
-            return local
-        drawn = torch.rand(n_locations, generator=generator, device=local[0].device)
-        order = drawn.topk(n_wanted).indices  # randperm may not be recorded on a GPU
-        # Where channels are last, whole vectors are copied, and so are gradients.
-        return [
-            each.transpose(1, 2).index_select(1, order).transpose(1, 2)
-            for each in local
-        ]
-
-    def _bound(
-        self,
-        name: str,
-        local: list[Tensor],
-        codes: list[Tensor],
-        groups: Tensor | None,
-        ranks: Any,
-    ) -> Tensor:
-        """Mean bound over the views."""
-        critic = self.critics[name]
-        evaluate = _method(critic, "evaluate")
-        bound = self.bound
-        if groups is not None:
-            bound = BetweenGroups(bound, groups, _method(critic, "of_negatives"))
-        pairs = list(zip(local, codes, strict=True))
-        if ranks is not None:
-            return _divided(bound, [embed(critic, *pair) for pair in pairs], ranks)
-        n_scores = len(pairs) * len(codes[0]) * local[0][:, 0].numel()
-        is_small = n_scores <= critics.max_scores(local[0].device)
-        if groups is None and is_small and type(critic) in EMBEDDING:
-            # All views in one pass: half the calls.
-            vectors = torch.cat([each.transpose(1, 2) for each in local])
-            both = embed(critic, vectors.transpose(1, 2), torch.cat(codes))
-            return critics.bound_of_views(bound, *both, len(pairs))
-        return _mean([evaluate(bound, *pair) for pair in pairs])
-
-
-# Critics whose scores are products of what they embed of either side.
-EMBEDDING = (DotCritic, CosineCritic)
-
-
-def embed(critic: nn.Module, local: Tensor, global_: Tensor) -> tuple[Tensor, Tensor]:
-    """Embed local (n, l, u) and global features (n, u), whose products are scores."""
-    if isinstance(critic, DotCritic):
-        return critic.embed(local, global_)
-    temperature = cast(CosineCritic, critic).temperature
-    return local.transpose(1, 2), global_ / temperature  # which are embedded already
-
-
-def _divided(
-    bound: Callable[..., Tensor], pairs: list[tuple[Tensor, Tensor]], ranks: Any
-) -> Tensor:
-    """Mean bound over views of embedded features, of which each rank has some rows."""
-    first = ranks.own_rows().start
-    values = []
-    everywhere = ranks.gather_work([local for local, _ in pairs])
-    with torch.autocast(everywhere[0].device.type, enabled=False):
-        for local, (_, own) in zip(everywhere, pairs, strict=True):
-            n_scores = len(own) * local[..., 0].numel()
-            if n_scores > critics.max_scores(own.device):
-                values.append(BoundInBlocks.apply(bound, local, own, first))
-            else:
-                scores = own @ local.flatten(0, 1).T
-                values.append(share_of_bound(bound, local, first, scores))
-    return ranks.add_work(_mean(values))
-
-
-def _method(critic: nn.Module, name: str) -> Callable[..., Tensor]:
-    """Return a method of a critic; one of the user may be a plain module."""
-    default = partial(getattr(Critic, name), cast(Critic, critic))
-    return getattr(critic, name, default)
-
-
-def locations(features: Features) -> Tensor:
-    """View the local features as (n, c, l), whatever axes the locations have."""
-    return features.local.reshape(*features.local.shape[:2], -1)
-
-
-def _mean(values: list[Tensor]) -> Tensor:
-    return torch.stack(values).mean()
+    def _codes(self, features: Features) -> tuple[Tensor, ...]:
+        """Return the global features as the critics see them, one vector or several."""
+        code = features.code
+        if self.prior is not None:
+            code = self.prior(code, None)[0]
+        return vectors(code)

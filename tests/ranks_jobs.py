@@ -16,6 +16,7 @@ from sk_dim import DeepInfomaxTransformer
 from sk_dim._training import _checkpoint_files, _checkpoints
 from sk_dim.critics import ConcatCritic, DotCritic
 from sk_dim.encoders import ConvEncoder, Features
+from sk_dim.tasks import TASKS
 
 
 def mirror(batch, generator=None):
@@ -117,6 +118,12 @@ JOBS = {
     "donsker_varadhan": (
         IMAGES,
         {"augment": mirror, "bound": "donsker_varadhan"},
+        False,
+    ),
+    "tasks": (IMAGES, {"augment": mirror, "tasks": tuple(TASKS)}, True),
+    "a map": (
+        IMAGES,
+        {"augment": mirror, "encoder": partial(ConvEncoder, global_map=True)},
         False,
     ),
     "patch": (PHOTOS, {"augment": mirror, "n_components": 32}, False),

@@ -27,7 +27,8 @@ from sk_dim._training._optimizers import (
     set_rates,
 )
 from sk_dim.bounds import BOUNDS
-from sk_dim.encoders import ConvEncoder, ResNetEncoder
+from sk_dim.encoders import ConvEncoder, FoldedEncoder, ResNetEncoder
+from sk_dim.tasks import TASKS
 
 aten = torch.ops.aten
 # They tell the host a value, or how many values there are, or send it a constant.
@@ -140,6 +141,14 @@ CASES = {
     "concat": ((8, 8), {"critic": "concat", "bound": "jsd"}),
     "noise": ((30,), {"prior": "noise", "prior_weight": 0.1}),
     "uniform": ((30,), {"prior": "uniform", "prior_weight": 0.1}),
+    "tasks": (
+        (8, 8),
+        {"encoder": "conv", "augment": ("crop", "occlude"), "tasks": tuple(TASKS)},
+    ),
+    "folded, a map": (
+        (8, 8),
+        {"encoder": partial(FoldedEncoder, global_map=True), "augment": "crop"},
+    ),
     **{name: ((30,), {"bound": name, "augment": "corrupt"}) for name in BOUNDS},
 }
 

@@ -12,11 +12,12 @@ from sk_dim.augmentations import AUGMENTATIONS
 from sk_dim.bounds import BOUNDS
 from sk_dim.encoders import ENCODERS
 from sk_dim.priors import PRIORS
+from sk_dim.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "contributing.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-TABLES = (AUGMENTATIONS, BOUNDS, ENCODERS, PRIORS)
+TABLES = (AUGMENTATIONS, BOUNDS, ENCODERS, PRIORS, TASKS)
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +39,17 @@ def run(blocks):
 
 def test_the_page_adds_one_part_of_each_kind():
     added = re.findall(r'^([A-Z]+)\["', "\n".join(BLOCKS), flags=re.MULTILINE)
-    assert sorted(added) == ["AUGMENTATIONS", "BOUNDS", "ENCODERS", "PRIORS"]
+    assert sorted(added) == ["AUGMENTATIONS", "BOUNDS", "ENCODERS", "PRIORS", "TASKS"]
 
 
 def test_all_blocks_run_one_after_the_other():
-    """Among them two fits, which use the added parts by name."""
+    """Among them three fits, which use the added parts by name."""
     scope = run(BLOCKS)
     assert ENCODERS["recurrent"] is scope["RecurrentEncoder"]
     assert issubclass(scope["RecurrentEncoder"], sk_dim.encoders.Encoder)
     assert scope["dim"].n_iter_ == 1
-    for name in ("recurrent", "jeffreys", "laplace", "fade"):
+    assert scope["dim"].history_[0]["sparsity"] < 0
+    for name in ("recurrent", "jeffreys", "laplace", "fade", "sparsity"):
         assert sum(block.count(f'"{name}"') for block in BLOCKS) == 2
 
 

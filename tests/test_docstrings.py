@@ -13,6 +13,7 @@ MODULES = [
     "sk_dim.critics",
     "sk_dim.encoders",
     "sk_dim.objective",
+    "sk_dim.tasks",
     "sk_dim.priors",
     "sk_dim.recipes",
     "sk_dim.augmentations",

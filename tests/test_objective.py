@@ -3,10 +3,11 @@ import math
 import pytest
 import torch
 
+from sk_dim._contrast import locations
 from sk_dim.bounds import BOUNDS, infonce, split_scores
 from sk_dim.critics import CRITICS, ConcatCritic, DotCritic
 from sk_dim.encoders import Features
-from sk_dim.objective import Objective, locations
+from sk_dim.objective import Objective
 
 WEIGHTS = {"local": 1.0, "global": 0.5, "prior": 0.1}
 
@@ -33,8 +34,8 @@ def test_local_term_of_two_views_crosses_them():
     a, b = draw_features(seed=1), draw_features(seed=2)
     critic = objective.critics["local"]
     expected = 0.5 * (
-        infonce(*critic(locations(a), b.global_))
-        + infonce(*critic(locations(b), a.global_))
+        infonce(*critic(locations(a.local), b.global_))
+        + infonce(*critic(locations(b.local), a.global_))
     )
     torch.testing.assert_close(objective([a, b], None)["local"], expected)
 
@@ -43,7 +44,7 @@ def test_local_term_of_two_views_crosses_them():
 def test_local_term_of_one_view_is_that_of_the_paper():
     objective = build(n_views=1, local=1.0).eval()
     a = draw_features()
-    expected = infonce(*objective.critics["local"](locations(a), a.global_))
+    expected = infonce(*objective.critics["local"](locations(a.local), a.global_))
     torch.testing.assert_close(objective([a], None)["local"], expected)
 
 
@@ -150,7 +151,7 @@ def test_gradients_of_sampled_locations_have_the_layout_of_the_map():
 def test_local_scores_are_the_positive_scores_of_the_critic():
     objective = build(local=1.0).eval()
     a = draw_features()
-    expected = objective.critics["local"](locations(a), a.global_)[0]
+    expected = objective.critics["local"](locations(a.local), a.global_)[0]
     torch.testing.assert_close(objective.local_scores(a), expected)
 
 
@@ -180,7 +181,7 @@ def test_candidate_bound_with_too_few_samples_repeats_them():
     assert (few <= math.log(256)).all()
     # 255 others drawn from 11 with repeats: as if each counted 255 / 11 times.
     critic = objective.critics["local"]
-    local = locations(features)
+    local = locations(features.local)
     expected = []
     for location in range(6):
         positive, negative = critic(local[:, :, [location]], features.global_)
@@ -288,7 +289,9 @@ def test_a_critic_of_a_few_negatives_says_which_they_are(weights):
     features = draw_features()
     (name,) = objective.critics
     local = (
-        locations(features) if name == "local" else features.local.flatten(1)[..., None]
+        locations(features.local)
+        if name == "local"
+        else features.local.flatten(1)[..., None]
     )
     positive, negative = objective.critics[name](local, features.global_)
     kept = torch.tensor([1, 3, 5])  # whose next is of another group

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from sk_dim import augmentations as views
+from sk_dim._contrast import contrast, draw_locations, locations
 from sk_dim._training import _step
 from sk_dim._training._step import InfomaxSteps
 from sk_dim.critics import CosineCritic
 from sk_dim.encoders import PatchEncoder
-from sk_dim.objective import Objective, locations
+from sk_dim.objective import Objective
 
 
 class MeanEncoder(PatchEncoder):
@@ -176,15 +177,16 @@ def small_views(n_views=2, side=0.5, min_area=0.1):
         codes = [view.code for view in of_batch]
         whole = self.critics["global"].embed(torch.cat(codes)).chunk(len(codes))
         pairs = [
-            self._bound("global", [one.unsqueeze(2)], [other], None, None)
+            contrast(self.critics["global"], self.bound, [one.unsqueeze(2)], [other])
             for large in whole[:2]
             for small in whole[2:]
             for one, other in ((large, small), (small, large))
         ]
-        of_small = [locations(view) for view in of_batch[2:]]
+        of_small = [locations(view.local) for view in of_batch[2:]]
+        critic = self.critics["local"]
         local = [
-            self._bound("local", [each], [codes[i % 2]], None, None)
-            for i, each in enumerate(self._sample_locations(of_small, generator))
+            contrast(critic, self.bound, [each], [codes[i % 2]])
+            for i, each in enumerate(draw_locations(critic, of_small, generator))
         ]
         n_pairs = len(pairs) / 2
         terms["global"] = (terms["global"] + sum(pairs) / 2) / (1 + n_pairs)

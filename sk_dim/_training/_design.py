@@ -10,42 +10,24 @@ from torch import Tensor
 
 from sk_dim._devices import seeded
 from sk_dim._inputs._formats import InputFormat
-from sk_dim._training._net import InfomaxNet
-from sk_dim._validation import check_choice, check_integer, check_name, check_weights
-from sk_dim.augmentations import (
-    AUGMENTATIONS,
-    KINDS,
-    Compose,
-    corrupt,
-    crop,
-    flip,
-    natural,
-    noise,
-    unwrap,
-    warp,
+from sk_dim._training._choices import (
+    choose_augment,
+    choose_encoder,
+    choose_tasks,
+    choose_width,
+    name_of,
 )
+from sk_dim._training._net import InfomaxNet
+from sk_dim._validation import check_choice, check_name, check_weights
+from sk_dim.augmentations import AUGMENTATIONS, Compose, flip, natural, unwrap
 from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS
-from sk_dim.encoders._contract import Features, full_width, plural, trait, why_not
+from sk_dim.encoders._contract import Features, trait
 from sk_dim.encoders._lengths import split_lengths, view_lengths
 from sk_dim.objective import Objective
 from sk_dim.priors import PRIORS
-
-AUTO_ENCODERS = (
-    "series",
-    "patch",
-    "conv",
-    "mlp",
-)  # "auto" is the first that takes the samples
-DEFAULTS: dict[str, Callable] = {
-    "table": corrupt,
-    "image": Compose((crop, noise)),
-    # Kernels of many time scales forget more than this and know less.
-    "series": Compose((partial(crop, min_area=0.9), warp)),
-}
-MAX_PARAMETERS = 2**28  # that n_components adds: 1 GiB, and in training many times that
-CHECKED_WIDTH = 4096  # above which parameters are counted first
+from sk_dim.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -63,12 +45,20 @@ class Design:
     prior: str
     weights: dict[str, float]
     augment: Callable[[Tensor, torch.Generator], Tensor] | None
+    hide: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    tasks: Mapping[str, Callable[..., torch.nn.Module]] | None = None
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any], fmt: InputFormat) -> Self:
         """Look up the names in an estimator's parameters, refusing unknown ones."""
+        augment, hide = choose_augment(params["augment"], fmt.kind)
+        n_views = 1 if augment is None else 2
+        tasks, of_tasks = choose_tasks(params["tasks"], fmt.kind, n_views)
         weights = check_weights(
-            params["local_weight"], params["global_weight"], params["prior_weight"]
+            params["local_weight"],
+            params["global_weight"],
+            params["prior_weight"],
+            of_tasks,
         )
         prior = check_name("prior", params["prior"], PRIORS)
         if prior == "noise" and not (weights["local"] or weights["global"]):
@@ -76,8 +66,8 @@ class Design:
                 "prior='noise' acts through the local and the global term, and both "
                 "their weights are zero; make one of them positive."
             )
-        encoder = _choose_encoder(params["encoder"], fmt)
-        n_components = _choose_width(params["n_components"], encoder, fmt)
+        encoder = choose_encoder(params["encoder"], fmt)
+        n_components = choose_width(params["n_components"], encoder, fmt)
         any_length = fmt.kind == "series" and trait(encoder, "any_length")
         return cls(
             fmt=replace(fmt, any_length=any_length),
@@ -87,7 +77,9 @@ class Design:
             bound=check_choice("bound", params["bound"], BOUNDS),
             prior=prior,
             weights=weights,
-            augment=_choose_augment(params["augment"], fmt.kind),
+            augment=augment,
+            hide=hide,
+            tasks=tasks,
         )
 
     @property
@@ -114,6 +106,7 @@ class Design:
             with torch.no_grad():
                 features = encoder.eval().forward(torch.zeros(2, *shape))
             features = _check_features(features, self.n_components)
+            self._check_trained(encoder)
             objective = Objective(
                 features,
                 self.n_views,
@@ -122,6 +115,7 @@ class Design:
                 self.prior,
                 self.weights,
                 has_head=trait(encoder, "needs_head"),
+                tasks=self.tasks,
             )
             if self.fmt.kind == "image":
                 # Faster on CPU and GPU; the type stubs of torch 2.13 lack this form.
@@ -133,6 +127,7 @@ class Design:
             encoder,
             objective,
             augment=self.view,
+            hide=self.hide,
             precision=precision,
             seed=seed,
             has_own_parts=self.has_own_parts,
@@ -142,6 +137,19 @@ class Design:
             train_split=None,
             verbose=0,
         ).initialize()
+
+    def _check_trained(self, encoder: torch.nn.Module) -> None:
+        """Raise a ValueError where what is asked for would train nothing."""
+        if not trait(encoder, "has_fixed_part"):
+            return
+        asked = [f"tasks={name!r}" for name in self.tasks or ()]
+        asked += ["augment='occlude'"] if self.hide is not None else []
+        if asked:
+            raise ValueError(
+                f"{asked[0]} would train nothing: {type(encoder).__name__} leaves its "
+                "local and global features as they are; leave it out, or use another "
+                "encoder, such as encoder='conv'."
+            )
 
     @property
     def view(self) -> Callable[[Tensor, torch.Generator], Tensor] | None:
@@ -163,6 +171,7 @@ class Design:
             (self.encoder, ENCODERS),
             (self.critic, CRITICS),
             (self.bound, BOUNDS),
+            *((task, TASKS) for task in (self.tasks or {}).values()),
         )
         is_own = any(unwrap(part) not in known.values() for part, known in parts)
         return is_own or self.has_own_views
@@ -196,96 +205,6 @@ def _comparable(part: Any) -> Any:
     if isinstance(part, Compose):
         return [_comparable(each) for each in part.augmentations]
     return part
-
-
-def _choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
-    if _is(encoder, "auto"):
-        fits = (n for n in AUTO_ENCODERS if not why_not(ENCODERS[n], fmt.shape))
-        return ENCODERS[next(fits)]
-    build = check_choice("encoder", encoder, ENCODERS)
-    reason = why_not(build, fmt.shape)
-    if reason:
-        name = repr(encoder) if isinstance(encoder, str) else _name(encoder)
-        raise ValueError(
-            f"encoder={name} cannot take {fmt.kind} samples of shape {fmt.shape}: "
-            f"{reason}; use encoder='auto', or say with input_type and input_shape "
-            "what X holds."
-        )
-    return build
-
-
-def _choose_width(n_components: Any, encoder: Callable, fmt: InputFormat) -> int:
-    if n_components is None:
-        return full_width(encoder, fmt.shape)
-    width = check_integer("n_components", n_components, 1, also="None")
-    if width > CHECKED_WIDTH and unwrap(encoder) in ENCODERS.values():
-        _check_width(width, encoder, fmt.shape)
-    return width
-
-
-def _check_width(width: int, encoder: Callable, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError where so many components would not fit in memory."""
-
-    def count(n_components: int) -> int:
-        """Count parameters and buffers of an encoder, which is not built for it."""
-        with torch.device("meta"):
-            built = encoder(shape, n_components)
-        return sum(each.numel() for each in (*built.parameters(), *built.buffers()))
-
-    def fits(n_components: int) -> bool:
-        return count(n_components) - least <= MAX_PARAMETERS
-
-    least = count(1)
-    if fits(width):
-        return
-    low, high = 1, width
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    raise ValueError(
-        f"n_components={width} needs more than {4 * MAX_PARAMETERS >> 30} GiB of "
-        f"parameters, and many times that in training; samples of shape "
-        f"{shape} can have up to {low} with this encoder."
-    )
-
-
-def _choose_augment(augment: Any, kind: str) -> Callable | None:
-    if augment is None:
-        return None
-    if _is(augment, "auto"):
-        return DEFAULTS[kind]
-    if isinstance(augment, tuple | list):
-        if not augment:
-            raise ValueError(
-                "augment=() makes no views; use augment=None to train on one view."
-            )
-        return Compose(tuple(_choose_one_augment(each, kind) for each in augment))
-    return _choose_one_augment(augment, kind)
-
-
-def _choose_one_augment(augment: Any, kind: str) -> Callable:
-    chosen = check_choice("augment", augment, AUGMENTATIONS)
-    own = [name for name, view in AUGMENTATIONS.items() if view is unwrap(chosen)]
-    if own and kind not in KINDS.get(own[0], (kind,)):
-        fitting = [name for name in AUGMENTATIONS if kind in KINDS.get(name, (kind,))]
-        name = repr(augment) if isinstance(augment, str) else _name(augment)
-        raise ValueError(
-            f"augment={name} makes views of {plural(KINDS[own[0]])}, not of "
-            f"{plural((kind,))}; use {', '.join(map(repr, fitting))}, None or a "
-            "callable, or say with input_type and input_shape what X holds."
-        )
-    return chosen
-
-
-def _name(part: Any) -> str:
-    """Return the name of a class or function, behind its settings."""
-    part = unwrap(part)
-    return getattr(part, "__name__", repr(part))
-
-
-def _is(value: Any, name: str) -> bool:
-    """Whether `value` is this string; an array as a parameter must not be compared."""
-    return isinstance(value, str) and value == name
 
 
 def _check_features(features: Any, n_components: int) -> Features:
@@ -347,6 +266,6 @@ def check_augment(
         problem = "changed it in place, so that both views would be the same"
     if problem:
         raise ValueError(
-            f"augment={_name(augment)} got {expected} and {problem}; it must return a "
-            "finite view of the same shape, dtype and device as a new tensor."
+            f"augment={name_of(augment)} got {expected} and {problem}; it must return "
+            "a finite view of the same shape, dtype and device as a new tensor."
         )

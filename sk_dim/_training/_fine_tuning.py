@@ -102,7 +102,7 @@ class FineTuner:
         self.optimizer = build_layered_optimizer(
             self.encoder,
             self.head,
-            net.criterion_.critics,
+            nn.ModuleList([net.criterion_.critics, net.criterion_.tasks]),
             recipe.rate_decay,
             self.device,
         )

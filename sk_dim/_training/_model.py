@@ -199,7 +199,8 @@ class Model:
         self._learn_last(rows)
         self._check_features(rows)
         rows_of_history = net.history[position.n_records :]
-        new = records(rows_of_history, first_epoch=len(position.history) + 1)
+        first = len(position.history) + 1
+        new = records(rows_of_history, first, self.design.tasks or ())
         self.history = position.history + new
         n_steps = net.n_steps - position.n_steps
         if not keeps_moments:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TERMS = ("local", "global", "prior")
 # Keys of `history_`, each with the name that skorch's history has for it.
 RECORDS = {
     "loss": "train_loss",
@@ -110,11 +111,11 @@ def check_finite(
         return
     row = table[bad_steps[0], 1:]
     bad = [n for n, v in zip(names[1:], row, strict=True) if not np.isfinite(v)]
+    weights = [f"{n}_weight" if n in TERMS else f"tasks[{n!r}]" for n in bad]
     raise ValueError(
         f"training diverged in epoch {epoch}: the {' and '.join(bad) or 'loss'} term "
         f"became non-finite; lower learning_rate (now {rate:g}), or "
-        f"{' or '.join(f'{name}_weight' for name in bad) or 'the weights'}, or "
-        "try bound='infonce'."
+        f"{' or '.join(weights) or 'the weights'}, or try bound='infonce'."
     )
 
 
@@ -139,11 +140,16 @@ def record_means(
     history.record(f"{key}_best", seen[-1] <= min(seen))
 
 
-def records(rows: Sequence[dict], first_epoch: int) -> list[dict[str, float]]:
+def records(
+    rows: Sequence[dict], first_epoch: int, tasks: Iterable[str]
+) -> list[dict[str, float]]:
     """One dict for each complete epoch among rows of skorch's history."""
+    names = dict(RECORDS)
+    for task in tasks:
+        names |= {task: f"train_{task}", f"valid_{task}": f"valid_{task}"}
     complete = [row for row in rows if "seconds" in row]
     return [
         {"epoch": epoch}
-        | {name: float(row.get(key, np.nan)) for name, key in RECORDS.items()}
+        | {name: float(row.get(key, np.nan)) for name, key in names.items()}
         for epoch, row in enumerate(complete, start=first_epoch)
     ]

@@ -1,11 +1,10 @@
-"""Pseudo-labels: what a classifier learns from the classes that it predicts itself.
-
-This module imports nothing of its own package.
-"""
+"""Pseudo-labels: what a classifier learns from the classes that it predicts itself."""
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sk_dim.augmentations import occlude
 
 # Of a row's own average, between its visits, and of that over all rows, between steps.
 RETENTION, RETENTION_OF_MEAN = 0.7, 0.95
@@ -53,20 +52,9 @@ class Targets:
 def erase_box(batch: Tensor, first: int, generator: torch.Generator) -> Tensor:
     """Set a box of each sample from `first` on to zero (DeVries & Taylor 2017).
 
-    Zero is the mean of the data. The box covers up to a quarter of an image or series,
-    and can reach beyond the sides. Of tables, whose columns have no neighbours, nothing
-    is erased.
+    The box covers up to a quarter of an image or series. Of tables, whose columns have
+    no neighbours, nothing is erased.
     """
-    sides = batch.shape[2:]
-    if not sides:
+    if batch.ndim == 2:
         return batch
-    is_inside = torch.ones(len(batch), *sides, dtype=torch.bool, device=batch.device)
-    for axis, side in enumerate(sides):
-        unit = torch.rand(len(batch), 1, generator=generator, device=batch.device)
-        places = torch.arange(side, device=batch.device)
-        reach = 0.25 ** (1 / len(sides)) * side / 2
-        is_near = ((unit * side).floor() - places).abs() < reach
-        shape = [len(batch), *(n if i == axis else 1 for i, n in enumerate(sides))]
-        is_inside &= is_near.view(shape)
-    is_inside[:first].zero_()
-    return batch * ~is_inside.unsqueeze(1)  # what is NaN stays so: it pads a series
+    return torch.cat([batch[:first], occlude(batch[first:], generator)])

@@ -30,6 +30,8 @@ class InfomaxSteps(NeuralNet):
         Views to terms.
     augment : callable or None
         Makes each of the two views; None trains on one.
+    hide : callable or None
+        Hides a part of each view from the global path; None hides nothing.
     precision : {"float32", "bfloat16"}
         Of the forward pass in training.
     seed : int
@@ -49,6 +51,7 @@ class InfomaxSteps(NeuralNet):
         criterion: Objective,
         *,
         augment: Callable[[Tensor, torch.Generator], Tensor] | None,
+        hide: Callable[[Tensor, torch.Generator], Tensor] | None,
         precision: str,
         seed: int,
         has_own_parts: bool,
@@ -58,6 +61,7 @@ class InfomaxSteps(NeuralNet):
     ) -> None:
         super().__init__(module, criterion, **kwargs)
         self.augment = augment
+        self.hide = hide
         self.precision = precision
         self.seed = seed
         self.schedule = Schedule(self.lr)
@@ -119,7 +123,17 @@ class InfomaxSteps(NeuralNet):
         if self.has_fixed_views:
             finish = cast(Encoder, self.module_).finish
             return encode_views(finish, list(batch.unbind(1)))
-        return self.encode_views(self.draw_views(batch, generator))
+        drawn = self.draw_views(batch, generator)
+        if self.hide is None:
+            return self.encode_views(drawn)
+        hidden = [self.hide(view, generator) for view in drawn]
+        encoded = self.encode_views([*drawn, *hidden])
+        return [
+            of_hidden._replace(conv=whole.conv, local=whole.local)
+            for whole, of_hidden in zip(
+                encoded[: len(drawn)], encoded[len(drawn) :], strict=True
+            )
+        ]
 
     def draw_views(
         self, batch: Tensor, generator: torch.Generator, *, is_shrunk: bool = True

@@ -13,9 +13,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from sk_dim.encoders._alexnet import AlexNetEncoder
 from sk_dim.encoders._backbone import BackboneEncoder
+from sk_dim.encoders._bottlenecks import BottleneckEncoder
 from sk_dim.encoders._contract import Encoder, Features
 from sk_dim.encoders._conv import ConvEncoder
+from sk_dim.encoders._folded import FoldedEncoder
 from sk_dim.encoders._mlp import MLPEncoder
 from sk_dim.encoders._patch import PatchEncoder
 from sk_dim.encoders._patch_filters import PatchFilters
@@ -26,11 +29,14 @@ from sk_dim.encoders._series_sizes import SeriesSizes
 
 __all__ = [
     "ENCODERS",
+    "AlexNetEncoder",
     "BackboneEncoder",
+    "BottleneckEncoder",
     "CompetingKernels",
     "ConvEncoder",
     "Encoder",
     "Features",
+    "FoldedEncoder",
     "MLPEncoder",
     "PatchEncoder",
     "PatchFilters",
@@ -41,7 +47,10 @@ __all__ = [
 ]
 
 ENCODERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
+    "alexnet": AlexNetEncoder,
+    "bottleneck": BottleneckEncoder,
     "conv": ConvEncoder,
+    "folded": FoldedEncoder,
     "mlp": MLPEncoder,
     "patch": PatchEncoder,
     "resnet": ResNetEncoder,

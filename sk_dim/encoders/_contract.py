@@ -30,9 +30,10 @@ class Features(NamedTuple):
         The last map that still has axes of location.
     local : Tensor of shape (n, c, ...)
         One vector of c channels for each location, the locations on one or more axes.
-    summary : Tensor of shape (n, k) or None, default=None
-        Smaller vector that critics and prior see instead of the global features. If
-        None, they see the global features.
+    summary : Tensor of shape (n, k) or (n, k, ...) or None, default=None
+        Smaller vector that critics and prior see instead of the global features, or a
+        map of several, each of which is paired with all local features. If None, they
+        see the global features.
 
     Examples
     --------
@@ -51,8 +52,9 @@ class Features(NamedTuple):
 
     @property
     def code(self) -> Tensor:
-        """What critics and prior see: the summary, or else the global features."""
-        return self.global_ if self.summary is None else self.summary
+        """What critics and prior see, (n, k) or (n, k, g): summary or global_."""
+        code = self.global_ if self.summary is None else self.summary
+        return code if code.ndim < 4 else code.flatten(2)
 
     def layers(self) -> dict[str, Tensor]:
         """Return the layers that are not None, by the names that users give them."""

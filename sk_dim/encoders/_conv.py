@@ -1,12 +1,14 @@
 """ConvEncoder: strided convolutions, as in the paper."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sk_dim.encoders._contract import Encoder, Features, check_shape
 from sk_dim.encoders._layers import plan_convs
+from sk_dim.encoders._tops import build_top, read_top
 
 MAX_FLAT = 6400  # values of the last map that the hidden layer takes as they are
 
@@ -30,6 +32,10 @@ class ConvEncoder(Encoder):
         at least 512 and at most the paper's 1024.
     n_channels : int, default=64
         Channels after the first halving, doubled by each further one up to 256.
+    global_map : bool, default=False
+        Whether the global features are a map, by two more convolutions in place of the
+        fully connected layer. Each of its vectors is paired with all local features:
+        the paper's multiple globals. `transform` returns their mean.
     compile_mode : str or None, default=None
         Mode of ``torch.compile``, such as "default" or "reduce-overhead", which replays
         CUDA graphs. Compiling takes a minute and gains little on a CPU. None does not
@@ -62,6 +68,7 @@ class ConvEncoder(Encoder):
         *,
         n_hidden: int | None = None,
         n_channels: int = 64,
+        global_map: bool = False,
         compile_mode: str | None = None,
     ) -> None:
         super().__init__()
@@ -86,22 +93,22 @@ class ConvEncoder(Encoder):
         )
         # Where the last map is large, its average over 4x4 parts, or the hidden layer
         # would hold most of the parameters.
-        n_flat = maps[-1].numel()
+        top: tuple[int, ...] = tuple(maps[-1].shape[2:])
         pool: nn.Module = nn.Identity()
-        if n_flat > MAX_FLAT:
-            pooled = tuple(min(side, 4) for side in maps[-1].shape[2:])
-            n_flat = n_in * math.prod(pooled)
-            pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[len(sides) - 1](pooled)
+        if maps[-1].numel() > MAX_FLAT and not global_map:
+            top = tuple(min(side, 4) for side in top)
+            size: Any = top  # of as many sides as the class has axes
+            pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[len(top) - 1](size)
         if n_hidden is None:
-            n_hidden = min(max(n_flat // 2, 512), 1024)
-        self.hidden = nn.Sequential(
-            pool,
-            nn.Flatten(),
-            nn.Linear(n_flat, n_hidden, bias=False),
-            nn.BatchNorm1d(n_hidden),
-            nn.ReLU(),
+            n_hidden = min(max(n_in * math.prod(top) // 2, 512), 1024)
+        hidden, self.global_ = build_top(
+            n_in,
+            top,
+            n_components,
+            n_hidden=(n_hidden,),
+            is_map=global_map,
         )
-        self.global_ = nn.Linear(n_hidden, n_components)
+        self.hidden = nn.Sequential(pool, *hidden.children())
         self.compile_mode = compile_mode
         if compile_mode is not None:
             self.compile(mode=compile_mode)
@@ -117,5 +124,5 @@ class ConvEncoder(Encoder):
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
         maps = self._maps(batch)
-        hidden = self.hidden(maps[-1])
-        return Features(self.global_(hidden), hidden, maps[-1], maps[self.local_stage])
+        top = read_top(self.hidden, self.global_, maps[-1])
+        return Features(**top, conv=maps[-1], local=maps[self.local_stage])

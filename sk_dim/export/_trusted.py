@@ -13,6 +13,7 @@ from sk_dim.bounds import BOUNDS
 from sk_dim.critics import CRITICS
 from sk_dim.encoders import ENCODERS, BackboneEncoder
 from sk_dim.export._encoder_file import EncoderModel
+from sk_dim.tasks import TASKS
 
 
 def _name(part: Any) -> str:
@@ -32,6 +33,7 @@ _PARTS = (
     *ENCODERS.values(),
     *CRITICS.values(),
     *BOUNDS.values(),
+    *TASKS.values(),
     *AUGMENTATIONS.values(),
 )
 SKOPS_TRUSTED = sorted({_name(part) for part in _PARTS})
