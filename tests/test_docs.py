@@ -198,6 +198,39 @@ def test_the_benchmark_of_a_gpu_runs_and_goes_on(tmp_path):
     assert rows_of("check", "input") == both
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("table", ["1", "2", "options"])
+def test_tables_of_the_paper_are_reproduced_cell_by_cell(table, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 3
+    images = rng.integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
+    parts = {"X_train": images[:60], "y_train": labels[:60]}
+    parts |= {"X_test": images[60:], "y_test": labels[60:]}
+    np.savez(tmp_path / "data.npz", **parts)
+    row = {"1": "DIM(L) JSD", "2": "DIM(G)"}.get(table, "DIM(L)")
+    command = [sys.executable, "reproduce.py", "--table", table, "--epochs", "1"]
+    command += ["--data", tmp_path / "data.npz", "--out", tmp_path / "runs"]
+    command += ["--critic-units", "16", "--fine-tuning-seconds", "1", "--only", row]
+
+    def printed(*arguments):
+        return subprocess.run(
+            [*command, *arguments],
+            check=True,
+            cwd=DOCS / "benchmarks",
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    first = printed()
+    (run,) = map(json.loads, (tmp_path / "runs").read_text().splitlines())
+    assert all(np.isfinite(value) for value in run["values"].values())
+    assert f"| {row} | {run['values']['conv']:.3f} |" in first
+    assert "not run" in first
+    again = printed("--budget-minutes", "0")  # where all is done, nothing is run
+    assert again == first[first.index("\nTable") :]
+    assert len((tmp_path / "runs").read_text().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "path", sorted((DOCS / "benchmarks" / "results").glob("*.json"))
 )

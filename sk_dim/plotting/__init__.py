@@ -11,7 +11,11 @@ from sk_dim.plotting._curves import (
     LabelEfficiencyDisplay,
     TrainingDisplay,
 )
-from sk_dim.plotting._pictures import LocalScoreDisplay, NeighborsDisplay
+from sk_dim.plotting._pictures import (
+    LocalScoreDisplay,
+    NeighborsDisplay,
+    ReconstructionDisplay,
+)
 from sk_dim.plotting._selection import SelectionDisplay
 
 __all__ = [
@@ -19,6 +23,7 @@ __all__ = [
     "LabelEfficiencyDisplay",
     "LocalScoreDisplay",
     "NeighborsDisplay",
+    "ReconstructionDisplay",
     "SelectionDisplay",
     "TrainingDisplay",
 ]

@@ -6,10 +6,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from sk_dim._inputs._arrays import as_array
-from sk_dim._inputs._formats import InputFormat
-from sk_dim._inputs._rows import Rows
-from sk_dim._training._preparing import rows_like
+from sk_dim.evaluation import Reconstruction, reconstruct
+from sk_dim.evaluation._samples import as_samples
 
 MAX_PICTURES = 16  # side by side
 
@@ -59,45 +57,6 @@ def _as_pictures(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
             "rows of a table have no picture; this display takes images and series."
         )
     return kind, samples
-
-
-def as_samples(X: Any, estimator: Any) -> tuple[str, np.ndarray]:
-    """View samples as "image" (n, h, w) or (n, h, w, 3), "series" (n, c, l) or "table".
-
-    Behind the last value of a series is NaN, if they are of unequal length.
-
-    Raises
-    ------
-    ValueError
-        If they are images whose channels are no colours.
-    """
-    if hasattr(estimator, "model_"):
-        rows = rows_like(estimator, X, estimator.model_.fmt)
-    else:
-        X = np.asarray(as_array(X))
-        rows = Rows(X, _guess_format(X.shape))
-    kind = rows.fmt.kind
-    samples = rows.take(slice(None)).numpy()
-    if kind != "image":
-        return kind, samples
-    pictures = np.moveaxis(samples, 1, -1)
-    if pictures.shape[3] not in (1, 3):
-        raise ValueError(
-            f"images of {pictures.shape[3]} channels have no colours; pass those of "
-            "one or three."
-        )
-    low, high = pictures.min(), pictures.max()
-    pictures = (pictures - low) / max(high - low, 1e-12)
-    return kind, pictures.squeeze(3) if pictures.shape[3] == 1 else pictures
-
-
-def _guess_format(shape: tuple[int, ...]) -> InputFormat:
-    """Guess what samples are that a transformer takes which is none of ours."""
-    if len(shape) == 3:
-        return InputFormat("image", shape[1:])
-    if len(shape) == 4:
-        return InputFormat("image", shape[1:], 0 if shape[1] in (1, 3) else 2)
-    return InputFormat("table", shape[1:])
 
 
 def draw_sample(ax: Any, kind: str, sample: np.ndarray) -> None:
@@ -353,4 +312,111 @@ class LocalScoreDisplay:
                 )
                 column[0].set_xlim(-0.5, sample.shape[1] - 0.5)
         self.figure_.colorbar(drawn, ax=self.axes_[-1].tolist(), label="score")
+        return self
+
+
+class ReconstructionDisplay:
+    """Images, and below each what a decoder made of its features.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+        What `sk_dim.evaluation.reconstruct` returned.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    axes_ : ndarray of matplotlib Axes, of shape (2, n)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_dim.evaluation import Reconstruction
+    >>> images = np.random.default_rng(0).uniform(size=(3, 8, 8))
+    >>> found = Reconstruction(images, images, 1.0, 0.0)
+    >>> ReconstructionDisplay.from_results(found).axes_.shape  # doctest: +SKIP
+    (2, 3)
+    """
+
+    def __init__(self, reconstruction: Reconstruction) -> None:
+        self.reconstruction = reconstruction
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, *, ax: Any = None, **params: Any
+    ) -> Self:
+        """Train a decoder on the features of a fitted transformer, and draw.
+
+        Parameters
+        ----------
+        estimator : fitted transformer or DeepInfomaxClassifier
+            Of images.
+        X : array-like of shape (n, ...)
+            Images.
+        ax : ndarray of matplotlib Axes, default=None
+            To draw into; None makes them.
+        **params
+            Of `sk_dim.evaluation.reconstruct`.
+
+        Returns
+        -------
+        ReconstructionDisplay
+            What was drawn.
+        """
+        estimator = find_transformer(estimator, "transform")
+        return cls(reconstruct(estimator, X, **params)).plot(ax=ax)
+
+    @classmethod
+    def from_results(cls, reconstruction: Reconstruction, *, ax: Any = None) -> Self:
+        """Draw what was reconstructed.
+
+        Parameters
+        ----------
+        reconstruction : Reconstruction
+            What `sk_dim.evaluation.reconstruct` returned.
+        ax : ndarray of matplotlib Axes, default=None
+            To draw into; None makes them.
+
+        Returns
+        -------
+        ReconstructionDisplay
+            What was drawn.
+        """
+        return cls(reconstruction).plot(ax=ax)
+
+    def plot(self, ax: Any = None, n_images: int = 10) -> Self:
+        """Draw the first images in a row, and their reconstructions below.
+
+        Parameters
+        ----------
+        ax : ndarray of matplotlib Axes, default=None
+            To draw into, of shape (2, n); None makes them.
+        n_images : int, default=10
+            How many to draw.
+
+        Returns
+        -------
+        ReconstructionDisplay
+            Itself.
+        """
+        found = self.reconstruction
+        n = min(n_images, len(found.images))
+        if ax is None:
+            _, ax = pyplot().subplots(
+                2,
+                n,
+                figsize=(1.1 * n, 2.7),
+                layout="constrained",
+                squeeze=False,
+            )
+        self.axes_ = np.asarray(ax).reshape(2, n)
+        self.figure_ = self.axes_[0, 0].figure
+        for row, pictures in zip(
+            self.axes_, (found.images, found.reconstructed), strict=True
+        ):
+            for each, picture in zip(row, pictures[:n], strict=True):
+                draw_sample(each, "image", picture)
+        self.axes_[0, 0].set_title("image", loc="left", fontsize=10)
+        title = f"from its features: MS-SSIM {found.ms_ssim:.2f}"
+        self.axes_[1, 0].set_title(title, loc="left", fontsize=10)
         return self

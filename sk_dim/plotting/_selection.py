@@ -7,7 +7,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sk_dim.arrays import is_lazy, read
-from sk_dim.plotting._pictures import as_samples, draw_sample, pyplot
+from sk_dim.evaluation._samples import as_samples
+from sk_dim.plotting._pictures import draw_sample, pyplot
 
 MAX_ROWS = 64  # that one figure has place for
 
