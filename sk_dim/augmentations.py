@@ -396,6 +396,7 @@ def occlude(
     In the `augment` of an estimator it makes no views of its own: it hides a part of
     each view, or of each sample, from the global features alone, which are to tell what
     the local features of the whole view are. That takes a second pass of the encoder.
+    Fine-tuning hides nothing.
 
     Parameters
     ----------

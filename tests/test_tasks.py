@@ -17,6 +17,7 @@ from sk_dim.bounds import BOUNDS, infonce, jsd
 from sk_dim.critics import ConcatCritic, CosineCritic, DotCritic
 from sk_dim.encoders import ConvEncoder, Features, SeriesEncoder
 from sk_dim.objective import Objective
+from sk_dim.plotting import TrainingDisplay
 from sk_dim.tasks import TASKS, Coordinates, Multiscale, RelativeCoordinates, Task
 
 IMAGES = np.random.default_rng(0).uniform(size=(60, 8, 8))
@@ -284,6 +285,17 @@ def test_a_task_of_the_user():
     clone(dim)
 
 
+def test_terms_of_tasks_are_drawn_and_printed(capsys):
+    pytest.importorskip("matplotlib").use("agg")
+    dim = fit(tasks="coordinates", verbose=1, validation_fraction=0.2)
+    assert "coordinates " in capsys.readouterr().out
+    lines = TrainingDisplay.from_estimator(dim).ax_.get_lines()
+    labels = [line.get_label() for line in lines]
+    assert labels[-2:] == ["coordinates", "coordinates, held out"]
+    expected = [row["coordinates"] for row in dim.history_]
+    np.testing.assert_array_equal(lines[-2].get_ydata(), expected)
+
+
 def test_a_training_goes_on_with_the_same_tasks_only():
     dim = fit(tasks="coordinates").set_params(warm_start=True)
     dim.fit(IMAGES)
@@ -311,6 +323,12 @@ SERIES = np.random.default_rng(0).normal(size=(60, 1, 32)).cumsum(axis=2)
         (TABLE, {"tasks": "coordinates"}, ValueError, "for images and series, not"),
         (TABLE, {"tasks": "multiscale"}, ValueError, "for images and series, not"),
         (TABLE, {"augment": "occlude"}, ValueError, "of images and series, not of"),
+        (
+            IMAGES,
+            {"tasks": (Sharp, partial(Sharp, factor=2.0))},
+            ValueError,
+            "two terms would be called 'Sharp'",
+        ),
         (SERIES, {"tasks": Sharp}, ValueError, "is for images, not for series"),
         (
             IMAGES,

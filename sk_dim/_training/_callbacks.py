@@ -51,6 +51,7 @@ class EpochReport(OwnCallback):
                 ("train_local", "local"),
                 ("train_global", "global"),
                 ("train_prior", "prior"),
+                *((f"train_{task}", task) for task in net.criterion_.tasks),
                 ("valid_loss", "held-out loss"),
             ]
             if key in row

@@ -8,6 +8,7 @@ import torch
 
 from sk_dim import tasks as known_tasks
 from sk_dim._inputs._formats import InputFormat
+from sk_dim._training._progress import TERMS
 from sk_dim._validation import check_call, check_choice, check_integer, check_real
 from sk_dim.augmentations import (
     AUGMENTATIONS,
@@ -153,9 +154,17 @@ def choose_tasks(
             f"weight of each; known are {', '.join(map(repr, TASKS))}."
         )
     given = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, 1.0)
-    found, weights = {}, {}
+    found: dict[str, Callable] = {}
+    weights = {}
     for task, weight in given.items():
-        name = task if isinstance(task, str) else name_of(task)
+        own = unwrap(task)
+        name = task if isinstance(task, str) else getattr(own, "__name__", "")
+        name = name or type(own).__name__
+        if name in (*TERMS, "loss", *found):
+            raise ValueError(
+                f"two terms would be called {name!r}; the name of a task is that of "
+                "its class or function, so give it another one."
+            )
         found[name] = _choose_task(task, name, kind, n_views)
         weights[name] = check_real(f"tasks[{name!r}]", weight)
     return found, weights

@@ -109,7 +109,13 @@ class TrainingDisplay:
         self.figure_ = self.ax_.figure
         counted = _counted(self.history) or "epoch"
         numbers = [row[counted] for row in self.history]
-        for i, term in enumerate(TERMS[counted]):
+        tasks = [
+            name
+            for name in self.history[0]
+            if f"valid_{name}" in self.history[0]
+            and name not in ("loss", *TERMS[counted])
+        ]
+        for i, term in enumerate([*TERMS[counted], *tasks]):
             for prefix, style in (("", "-"), ("valid_", "--")):
                 name = prefix + term
                 values = [row.get(name, np.nan) for row in self.history]
