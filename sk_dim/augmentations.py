@@ -412,6 +412,11 @@ def occlude(
     -------
     Tensor of the shape, dtype and device of `batch`
 
+    Raises
+    ------
+    ValueError
+        If `area` is no share of the whole.
+
     References
     ----------
     R. D. Hjelm et al. (2018). Learning deep representations by mutual information
@@ -426,6 +431,8 @@ def occlude(
     >>> bool((occlude(torch.ones(4, 3, 32, 32)) == 0).any())
     True
     """
+    if not 0 < area <= 1:
+        raise ValueError(f"area={area!r} of occlude must be above 0 and at most 1.")
     sides = batch.shape[2:]
     is_inside = torch.ones(len(batch), *sides, dtype=torch.bool, device=batch.device)
     for axis, side in enumerate(sides):

@@ -35,7 +35,15 @@ from sklearn.svm import LinearSVC
 from torch.export import Dim
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer, __version__
-from sk_dim.encoders import ConvEncoder, Encoder, Features, ResNetEncoder
+from sk_dim.encoders import (
+    AlexNetEncoder,
+    BottleneckEncoder,
+    ConvEncoder,
+    Encoder,
+    Features,
+    FoldedEncoder,
+    ResNetEncoder,
+)
 from sk_dim.encoders._layers import grid_maxima
 from sk_dim.export import (
     SKOPS_TRUSTED,
@@ -50,6 +58,11 @@ STORED = Path(__file__).parent / "stored"
 VERSIONS = sorted(path.stem for path in STORED.glob("*.joblib"))
 SMALL_CONV = partial(ConvEncoder, n_hidden=16, n_channels=8)
 SMALL_RESNET = partial(ResNetEncoder, n_channels=4)
+OF_THE_PAPER = {
+    "alexnet": partial(AlexNetEncoder, n_channels=4, n_hidden=16),
+    "bottleneck": partial(BottleneckEncoder, n_channels=4, n_hidden=16),
+    "folded": partial(FoldedEncoder, n_local=8, global_map=True),
+}
 
 
 class Own(Encoder):
@@ -65,6 +78,7 @@ class Own(Encoder):
 
 def samples(name, n=48):
     """Samples of each kind, layout and dtype."""
+    name = "patch" if name in OF_THE_PAPER else name
     rng = np.random.default_rng(0)
     walk = rng.normal(size=(n, 2, 60)).cumsum(axis=2)
     sizes = np.logspace(-3, 3, n)[:, None, None]
@@ -93,7 +107,15 @@ PARAMS = {
     "stepped series": {"input_type": "series"},
     "series of all sizes": {"input_type": "series"},
     "unequal series": {"input_type": "series"},
+    **{
+        name: {"encoder": encoder, "tasks": "coordinates", "augment": "occlude"}
+        for name, encoder in OF_THE_PAPER.items()
+    },
 }
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in OF_THE_PAPER else [])
+    for name in PARAMS
+]
 
 
 @cache
@@ -136,7 +158,7 @@ def check_series(rows):
 # Torch
 
 
-@pytest.mark.parametrize("name", PARAMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_module_returns_the_bits_of_transform(name):
     dim, X = fitted(name), samples(name)
     if name == "unequal series":
@@ -245,6 +267,7 @@ def test_what_is_exported_of_the_series_encoder_says_the_same(name, monkeypatch)
                 ("conv", "int64"),
                 ("mirrored", "float32"),
                 ("resnet", "uint8"),
+                *((name, "uint8") for name in OF_THE_PAPER),
                 ("patch series", "float64"),
                 ("series", "float32"),
             )
@@ -431,7 +454,7 @@ def test_onnx_wants_rows_for_a_pipeline(tmp_path):
 # Safetensors
 
 
-@pytest.mark.parametrize("name", PARAMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_encoder_file_returns_the_bits_of_transform(name, tmp_path):
     dim, X = fitted(name), samples(name)
     path = tmp_path / "a.safetensors"
@@ -669,7 +692,7 @@ def test_a_missing_package_is_named(package, use, tmp_path, monkeypatch):
         use(tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", ["patch", "conv", "resnet", "mlp", "series"])
+@pytest.mark.parametrize("name", ["patch", "conv", "resnet", "mlp", "series", "folded"])
 def test_skops_loads_what_it_is_told_to_trust(name, tmp_path):
     dim, X = fitted(name), samples(name)
     path = tmp_path / "a.skops"

@@ -180,9 +180,15 @@ def test_names_are_those_of_the_table(name):
         ("alexnet", (14, 32), "each side must be at least 15"),
         ("bottleneck", (7, 32), "each side must be at least 8"),
         (partial(FoldedEncoder, crop=20), (16, 32), "crop=20 does not fit in samples"),
-        (partial(FoldedEncoder, crop=0), (16, 32), "must be from 1 to 16"),
+        (partial(FoldedEncoder, crop=0), (16, 32), "must be an integer from 1 to 16"),
+        (partial(FoldedEncoder, crop="8"), (16, 32), "crop='8' does not fit"),
+        (partial(FoldedEncoder, crop=2.5), (16, 32), "crop=2.5 does not fit"),
         (partial(FoldedEncoder, stride=5), (16, 32), "stride=5 leaves out a part"),
-        (partial(FoldedEncoder, crop=6, stride=0), (16, 32), "must be from 1 to 6"),
+        (
+            partial(FoldedEncoder, crop=6, stride=0),
+            (16, 32),
+            "must be an integer from 1 to 6",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(encoder, shape, message):

@@ -329,6 +329,12 @@ SERIES = np.random.default_rng(0).normal(size=(60, 1, 32)).cumsum(axis=2)
             ValueError,
             "two terms would be called 'Sharp'",
         ),
+        (
+            IMAGES,
+            {"augment": partial(occlude, area=3)},
+            ValueError,
+            "area=3 of occlude must be above 0 and at most 1",
+        ),
         (SERIES, {"tasks": Sharp}, ValueError, "is for images, not for series"),
         (
             IMAGES,

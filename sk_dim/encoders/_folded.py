@@ -1,5 +1,6 @@
 """FoldedEncoder: overlapping crops, each encoded without a look at the others."""
 
+import numbers
 from collections.abc import Callable
 from functools import partial
 
@@ -84,15 +85,15 @@ class FoldedEncoder(Encoder):
         check_shape(self, input_shape)
         n_in, *sides = input_shape
         self.crops = [crop or max(side // 4, min(side, 4)) for side in sides]
-        if crop is not None and not 1 <= crop <= min(sides):
+        if crop is not None and not _is_between(crop, 1, min(sides)):
             raise ValueError(
-                f"crop={crop} does not fit in samples of shape {tuple(input_shape)}; "
-                f"it must be from 1 to {min(sides)}."
+                f"crop={crop!r} does not fit in samples of shape {tuple(input_shape)}; "
+                f"it must be an integer from 1 to {min(sides)}."
             )
-        if stride is not None and not 1 <= stride <= min(self.crops):
+        if stride is not None and not _is_between(stride, 1, min(self.crops)):
             raise ValueError(
-                f"stride={stride} leaves out a part between crops of "
-                f"{' x '.join(map(str, self.crops))}; it must be from 1 to "
+                f"stride={stride!r} leaves out a part between crops of "
+                f"{' x '.join(map(str, self.crops))}; it must be an integer from 1 to "
                 f"{min(self.crops)}."
             )
         self.strides = [stride or max(each // 2, 1) for each in self.crops]
@@ -109,7 +110,6 @@ class FoldedEncoder(Encoder):
 
     def forward(self, batch: Tensor) -> Features:
         """Encode a scaled batch."""
-        n = len(batch)
         for axis, (size, step) in enumerate(
             zip(self.crops, self.strides, strict=True), start=2
         ):
@@ -118,8 +118,13 @@ class FoldedEncoder(Encoder):
         # (n, c, grid, crop) to (n, grid, c, crop), and as many crops as there are.
         crops = batch.movedim(1, 1 + n_axes).flatten(0, n_axes)
         codes = Features(*self.of_crop(crops)).global_
-        codes = self.norm(codes).relu().view(n, *self.grid, -1)
+        # Not by the number of samples, which an exported program does not know.
+        codes = self.norm(codes).relu().unflatten(0, (-1, *self.grid))
         local = codes.movedim(-1, 1)
         return Features(
             **read_top(self.hidden, self.global_, local), conv=local, local=local
         )
+
+
+def _is_between(value: object, low: int, high: int) -> bool:
+    return isinstance(value, numbers.Integral) and low <= int(value) <= high
