@@ -133,7 +133,7 @@ def test_nothing_is_compiled_before_the_training(encoder, monkeypatch):
 
 @pytest.mark.parametrize("n_components", [5000, 20_000])
 def test_a_count_of_parameters_is_that_of_the_built_encoder(n_components, monkeypatch):
-    monkeypatch.setattr("sk_dim._training._design.MAX_PARAMETERS", 10**7)
+    monkeypatch.setattr("sk_dim._training._choices.MAX_PARAMETERS", 10**7)
     with pytest.raises(ValueError, match=r"can have up to \d+ with") as caught:
         design(TABLE, n_components=n_components)
     largest = int(str(caught.value).rpartition("up to ")[2].split()[0])

@@ -149,6 +149,7 @@ class Nothing(TransformerMixin, BaseEstimator):
         return True
 
 
+@pytest.mark.slow
 def test_features_that_keep_more_are_reconstructed_better():
     images = DIGITS[:600]
     values = []
@@ -198,6 +199,7 @@ def test_both_parts_are_in_the_range_of_the_first():
     np.testing.assert_allclose(found.images, DIGITS[:20] / 32, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_seeds_repeat_and_the_model_stays_as_it_was():
     images = DIGITS[:200]
     dim = DeepInfomaxTransformer(8, max_iter=1, random_state=0).fit(images)

@@ -131,6 +131,7 @@ def test_tasks_are_done_better_with_training_where_there_is_something_to_learn(n
         assert values[-1] > 0.9 * most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coordinates", "relative_coordinates"])
 def test_features_of_no_place_tell_nothing_of_it(name):
     task = build(name, features_of(n=2))

@@ -316,7 +316,11 @@ class _Training:
 
     @torch.no_grad()
     def _take_average(self) -> None:
-        """Let the average of the weights follow; at first it is what they are."""
+        """Let the average of the weights follow; at first it is what they are.
+
+        torch's AveragedModel asks the device in each step how many it has averaged,
+        which a step that is recorded may not.
+        """
         share = 1 - self.decay if self.n_done else 1.0
         averages, values = (
             [*critic.parameters(), *critic.buffers()]
