@@ -62,7 +62,7 @@ class Objective(nn.Module):
         is not built.
     has_head : bool, default=False
         Whether the global features of two views are compared behind a head.
-    tasks : mapping of str to callable, default={}
+    tasks : mapping of str to callable, default=None
         ``task(features, bound, critic) -> nn.Module``, see :mod:`sk_dim.tasks`.
 
     Attributes

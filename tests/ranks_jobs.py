@@ -120,7 +120,11 @@ JOBS = {
         {"augment": mirror, "bound": "donsker_varadhan"},
         False,
     ),
-    "tasks": (IMAGES, {"augment": mirror, "tasks": tuple(TASKS)}, True),
+    "double, tasks": (
+        IMAGES,
+        {"augment": mirror, "tasks": tuple(TASKS), "encoder": DoubleEncoder},
+        True,
+    ),
     "a map": (
         IMAGES,
         {"augment": mirror, "encoder": partial(ConvEncoder, global_map=True)},
