@@ -556,6 +556,7 @@ def test_on_a_gpu(trained):
         np.testing.assert_allclose(*distances, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["none", "norms"])
 def test_a_program_of_it_can_be_exported(trained):
     encoder = make(trained=trained, params={"augment": "natural"}).fit(IMAGES).encoder_

@@ -98,6 +98,7 @@ def correlated_rows():
 STILL = {"learning_rate": 1e-12, "max_iter": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "missing", "verdict"),
     [

@@ -692,7 +692,13 @@ def test_a_missing_package_is_named(package, use, tmp_path, monkeypatch):
         use(tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", ["patch", "conv", "resnet", "mlp", "series", "folded"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("patch", "conv", "resnet", "mlp", "series"),
+        pytest.param("folded", marks=pytest.mark.slow),
+    ],
+)
 def test_skops_loads_what_it_is_told_to_trust(name, tmp_path):
     dim, X = fitted(name), samples(name)
     path = tmp_path / "a.skops"

@@ -284,6 +284,7 @@ class Weighed(np.ndarray):
     """An array that a weak reference can be made to."""
 
 
+@pytest.mark.slow
 def test_a_fit_keeps_neither_the_data_nor_itself_alive(digits):
     X = digits[0].copy().view(Weighed)
     estimator = quick(verbose=0, callbacks=[Count()]).set_callbacks(

@@ -156,13 +156,8 @@ def test_images_of_any_size(name, n_channels, height, width):
             torch.testing.assert_close(part[:1], alone, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name == "folded, a map" else pytest.mark.slow)
-        for name in SMALL
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_they_train(name):
     X = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
     params = {"encoder": SMALL[name], "batch_size": 20, "random_state": 0}

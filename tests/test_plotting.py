@@ -206,6 +206,7 @@ def test_a_training_that_ended_at_once_is_refused(fitted):
         TrainingDisplay.from_estimator(dim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "output", ["pandas", pytest.param("default", marks=pytest.mark.slow)]
 )

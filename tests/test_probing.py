@@ -78,6 +78,7 @@ class Counting(DeepInfomaxTransformer):
 REST = ((6, 1), (2, 3), (1, 6), (7, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("every", "n_probes"),
     [(4, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in REST)],

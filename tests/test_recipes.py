@@ -10,14 +10,8 @@ WEIGHTS = {"DIM(G)": (1.0, 0.0, 1.0), "DIM(L)": (0.0, 1.0, 0.1)}
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "DIM(L)",
-        pytest.param("DIM(G)", marks=pytest.mark.slow),
-        pytest.param("DIM(L+G)", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_the_nets_of_the_paper(name):
     dim = DeepInfomaxTransformer(**RECIPES[name], max_iter=1, random_state=0)
     dim = clone(dim).fit(IMAGES)

@@ -174,6 +174,7 @@ def test_features_that_keep_more_are_reconstructed_better():
     assert values[2].ms_ssim > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(16, 12, 3), (3, 16, 20), (20, 9)])
 def test_layers_of_images_of_any_kind(shape):
     images = RNG.integers(0, 256, (60, *shape), dtype=np.uint8)

@@ -63,6 +63,7 @@ def test_a_frozen_encoder_is_learnt_once(rows, monkeypatch):
     np.testing.assert_array_equal(frozen.transform(X), expected)
 
 
+@pytest.mark.slow
 def test_columns_and_unions(rows):
     X, y = rows
     frame = pd.DataFrame(X).rename(columns="p{}".format)

@@ -102,7 +102,13 @@ def test_multiscale_is_two_bounds_between_views():
     torch.testing.assert_close(task([one, other], None, None), expected)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "coordinates" else pytest.mark.slow)
+        for name in TASKS
+    ],
+)
 def test_tasks_are_done_better_with_training_where_there_is_something_to_learn(name):
     """Local features that say where they are, and maps of views that are equal."""
     features = features_of(n=40)

@@ -96,6 +96,7 @@ def test_nothing_is_measured_without_threads_on_cpus(case, held_up):
     assert not held_up
 
 
+@pytest.mark.slow
 def test_features_are_the_same_whether_threads_sleep_or_not(
     monkeypatch, all_threads, request
 ):
