@@ -52,7 +52,7 @@ class Features(NamedTuple):
 
     @property
     def code(self) -> Tensor:
-        """What critics and prior see, (n, k) or (n, k, g): summary or global_."""
+        """What critics and prior see, (n, k) or (n, k, g)."""
         code = self.global_ if self.summary is None else self.summary
         return code if code.ndim < 4 else code.flatten(2)
 
