@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from sk_dim import tasks as known_tasks
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._training._progress import TERMS
 from sk_dim._validation import check_call, check_choice, check_integer, check_real
@@ -23,14 +22,10 @@ from sk_dim.augmentations import (
 )
 from sk_dim.encoders import ENCODERS
 from sk_dim.encoders._contract import full_width, plural, why_not
-from sk_dim.tasks import TASKS
+from sk_dim.tasks import TASKS, trait
 
-AUTO_ENCODERS = (
-    "series",
-    "patch",
-    "conv",
-    "mlp",
-)  # "auto" is the first that takes the samples
+# "auto" is the first that takes the samples.
+AUTO_ENCODERS = ("series", "patch", "conv", "mlp")
 DEFAULTS: dict[str, Callable] = {
     "table": corrupt,
     "image": Compose((crop, noise)),
@@ -181,13 +176,13 @@ def _choose_task(task: Any, name: str, kind: str, n_views: int) -> Callable:
             f"tasks={task!r} is not known; expected one of "
             f"{', '.join(map(repr, TASKS))}, or a callable that builds a task."
         )
-    kinds = known_tasks.trait(build, "kinds")
+    kinds = trait(build, "kinds")
     if kind not in kinds:
         raise ValueError(
             f"tasks={name!r} is for {plural(kinds)}, not for {plural((kind,))}; leave "
             "it out, or say with input_type and input_shape what X holds."
         )
-    if n_views < known_tasks.trait(build, "n_views"):
+    if n_views < trait(build, "n_views"):
         raise ValueError(
             f"tasks={name!r} compares two views of each sample, and augment makes "
             "none; use augment='auto', or another one than None and 'occlude'."

@@ -32,7 +32,7 @@ class AlexNetEncoder(Encoder):
     Notes
     -----
     For 64x64 pixels the fully connected layers hold 55 of the 58 million parameters.
-    With ``n_channels=32, n_hidden=1024`` a CPU trains it in the time of ConvEncoder.
+    Both settings make it smaller, for a CPU.
 
     References
     ----------

@@ -15,8 +15,7 @@ class BottleneckEncoder(Encoder):
 
     A strided convolution, three stages of two blocks, of which the second and the third
     halve the sides, and a fully connected layer. The local features are the map of the
-    second stage, 8x8 for 32x32 pixels. :class:`ResNetEncoder` is the smaller and newer
-    one, and learns better features in the same time.
+    second stage, 8x8 for 32x32 pixels. :class:`ResNetEncoder` is a newer one.
 
     Parameters
     ----------
