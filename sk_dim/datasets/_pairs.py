@@ -19,7 +19,7 @@ class Pairs(NamedTuple):
 
     Parameters
     ----------
-    X, Y : ndarray of shape (n_samples, d_x) and (n_samples, d_y)
+    X, Y : ndarray of shape (n_samples, ...)
         Row i of X and row i of Y are one draw from the joint distribution.
     information : float
         Mutual information I(X; Y) of the distribution, in nats.
@@ -284,10 +284,15 @@ def make_discrete_pairs(
     rng = check_random_state(random_state)
     flat = rng.choice(joint.size, size=n_samples, p=joint.ravel() / joint.sum())
     X, Y = np.divmod(flat, joint.shape[1])
+    return Pairs(X[:, None], Y[:, None], information_of_table(joint))
+
+
+def information_of_table(joint: np.ndarray) -> float:
+    """Mutual information of two discrete variables, from their joint probabilities."""
     independent = joint.sum(1, keepdims=True) * joint.sum(0)
     seen = joint > 0
-    information = np.sum(joint[seen] * np.log(joint[seen] / independent[seen]))
-    return Pairs(X[:, None], Y[:, None], float(information))
+    ratios = np.log(joint[seen] / independent[seen])
+    return max(0.0, float(np.sum(joint[seen] * ratios)))
 
 
 def make_mixed_pairs(
