@@ -131,7 +131,8 @@ class DeepInfomaxTransformer(
         Random changes that make two views of each sample. The features do not keep what
         differs between the views, so choose only changes that leave your labels the
         same. Choices are "crop", "flip", "color", "noise", "corrupt", "warp",
-        "natural" and "occlude", or a tuple of them, see :mod:`sk_dim.augmentations`.
+        "natural" and "occlude", or a tuple of them, as in ``("auto", "occlude")``, see
+        :mod:`sk_dim.augmentations`.
 
         - "auto" is ``("crop", "noise")`` for images: the features keep colour, left and
           right; exact position and size are kept less well. For series it is a crop by

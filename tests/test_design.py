@@ -10,7 +10,7 @@ import torch
 from sk_dim import DeepInfomaxTransformer
 from sk_dim._inputs._formats import InputFormat
 from sk_dim._training._design import Design
-from sk_dim.augmentations import AUGMENTATIONS, Compose, crop, noise
+from sk_dim.augmentations import AUGMENTATIONS, Compose, crop, flip, noise, occlude
 from sk_dim.critics import DotCritic
 from sk_dim.encoders import ENCODERS, ConvEncoder, Encoder, Features, PatchEncoder
 from sk_dim.priors import PRIORS
@@ -105,6 +105,15 @@ def test_parts_of_the_user_are_known_as_such():
     assert design(IMAGES, encoder=own).has_own_parts
     assert design(IMAGES, augment=(noise, lambda batch, _: batch)).has_own_parts
     assert isinstance(design(IMAGES).augment, Compose)
+
+
+def test_auto_in_a_tuple_stands_for_its_own_augmentations():
+    assert design(IMAGES, augment=("auto",)) == design(IMAGES)
+    assert design(IMAGES, augment=("auto", "flip")).augment == Compose(
+        (crop, noise, flip)
+    )
+    both = design(IMAGES, augment=("auto", "occlude"))
+    assert (both.augment, both.hide) == (design(IMAGES).augment, occlude)
 
 
 @pytest.mark.parametrize("encoder", [ConvEncoder, PatchEncoder], ids=["conv", "patch"])

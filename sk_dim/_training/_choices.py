@@ -93,8 +93,6 @@ def choose_augment(augment: Any, kind: str) -> tuple[Callable | None, Callable |
     """Return what makes views, and what hides a part of them from the global path."""
     if augment is None:
         return None, None
-    if _is(augment, "auto"):
-        return DEFAULTS[kind], None
     if not isinstance(augment, tuple | list):
         augment = (augment,)
     if not augment:
@@ -102,18 +100,23 @@ def choose_augment(augment: Any, kind: str) -> tuple[Callable | None, Callable |
             "augment=() makes no views; use augment=None to train on one view."
         )
     chosen = [_choose_one_augment(each, kind) for each in augment]
-    seen = tuple(each for each in chosen if unwrap(each) is not occlude)
-    hides = tuple(each for each in chosen if unwrap(each) is occlude)
+    seen = [each for each in chosen if unwrap(each) is not occlude]
+    hides = [each for each in chosen if unwrap(each) is occlude]
     return _composed(seen), _composed(hides)
 
 
-def _composed(augmentations: tuple[Callable, ...]) -> Callable | None:
+def _composed(augmentations: list[Callable]) -> Callable | None:
     if len(augmentations) < 2:
         return next(iter(augmentations), None)
-    return Compose(augmentations)
+    parts: list[Callable] = []
+    for each in augmentations:
+        parts += each.augmentations if isinstance(each, Compose) else (each,)
+    return Compose(tuple(parts))
 
 
 def _choose_one_augment(augment: Any, kind: str) -> Callable:
+    if _is(augment, "auto"):
+        return DEFAULTS[kind]
     chosen = check_choice("augment", augment, AUGMENTATIONS)
     own = [name for name, view in AUGMENTATIONS.items() if view is unwrap(chosen)]
     if own and kind not in KINDS.get(own[0], (kind,)):
