@@ -1,10 +1,10 @@
 """The tables of the Deep InfoMax paper, cell by cell, with its own figures beside.
 
-All options on 2,000 images, with a critic that a CPU can afford (an hour of two cores
-for three seeds)::
+All options on 2,000 images, with a critic that a CPU can afford (a run takes two to six
+minutes of a core, and the map of folded crops 24)::
 
     python docs/benchmarks/reproduce.py --table options --data cifar10_jpeg.npz \
-        --n-train 2000 --n-test 2000 --epochs 20 --critic-units 256 \
+        --n-train 2000 --n-test 2000 --epochs 10 --critic-units 256 \
         --learning-rate 1e-3 --seeds 0 1 2
 
 and table 1 as far as eight minutes of a GPU go::
