@@ -144,7 +144,11 @@ def test_chunks_are_told(kind, n_rows, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("data", [TABLE, IMAGES], ids=["table", "images"])
+@pytest.mark.parametrize(
+    "data",
+    [TABLE, pytest.param(IMAGES, marks=pytest.mark.slow)],
+    ids=["table", "images"],
+)
 def test_features_are_those_of_the_array(kind, data, tmp_path):
     X = kind(data, tmp_path)
     fitted = DeepInfomaxTransformer(**FAST).fit(X)

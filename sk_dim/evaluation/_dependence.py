@@ -62,7 +62,7 @@ def neural_dependency_measure(
     Examples
     --------
     >>> import numpy as np
-    >>> Z = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> Z = np.random.default_rng(0).normal(size=(300, 3))
     >>> abs(neural_dependency_measure(Z, max_iter=3, random_state=0)) < 0.05
     True
     """
