@@ -60,8 +60,13 @@ def check_layer(layer: Any, shapes: Mapping[str, Any]) -> str:
     return layer
 
 
-def check_choice(name: str, value: Any, choices: Mapping[str, Any]) -> Callable:
-    """Return the callable that `value` names in `choices`, or `value` itself."""
+def check_choice(
+    name: str, value: Any, choices: Mapping[str, Any], *, also: tuple[str, ...] = ()
+) -> Callable:
+    """Return the callable that `value` names in `choices`, or `value` itself.
+
+    `also` are names that the caller has looked for before.
+    """
     if isinstance(value, str) and value in choices:
         return choices[value]
     if isinstance(value, torch.nn.Module):
@@ -73,8 +78,8 @@ def check_choice(name: str, value: Any, choices: Mapping[str, Any]) -> Callable:
         check_call(name, value, CALLS.get(name, "two arguments"), n_arguments=2)
         return value
     raise ValueError(
-        f"{name}={value!r} is not known; expected one of {_quoted(choices)}, "
-        "or a callable."
+        f"{name}={value!r} is not known; expected one of "
+        f"{_quoted((*also, *choices))}, or a callable."
     )
 
 

@@ -114,6 +114,9 @@ def test_auto_in_a_tuple_stands_for_its_own_augmentations():
     )
     both = design(IMAGES, augment=("auto", "occlude"))
     assert (both.augment, both.hide) == (design(IMAGES).augment, occlude)
+    for name in ("augment", "encoder"):
+        with pytest.raises(ValueError, match=r"'Auto' is not known; .*'auto', "):
+            design(IMAGES, **{name: "Auto"})
 
 
 @pytest.mark.parametrize("encoder", [ConvEncoder, PatchEncoder], ids=["conv", "patch"])

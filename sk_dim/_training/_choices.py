@@ -41,7 +41,7 @@ def choose_encoder(encoder: Any, fmt: InputFormat) -> Callable:
     if _is(encoder, "auto"):
         fits = (n for n in AUTO_ENCODERS if not why_not(ENCODERS[n], fmt.shape))
         return ENCODERS[next(fits)]
-    build = check_choice("encoder", encoder, ENCODERS)
+    build = check_choice("encoder", encoder, ENCODERS, also=("auto",))
     reason = why_not(build, fmt.shape)
     if reason:
         name = repr(encoder) if isinstance(encoder, str) else name_of(encoder)
@@ -117,7 +117,7 @@ def _composed(augmentations: list[Callable]) -> Callable | None:
 def _choose_one_augment(augment: Any, kind: str) -> Callable:
     if _is(augment, "auto"):
         return DEFAULTS[kind]
-    chosen = check_choice("augment", augment, AUGMENTATIONS)
+    chosen = check_choice("augment", augment, AUGMENTATIONS, also=("auto",))
     own = [name for name, view in AUGMENTATIONS.items() if view is unwrap(chosen)]
     if own and kind not in KINDS.get(own[0], (kind,)):
         fitting = [name for name in AUGMENTATIONS if kind in KINDS.get(name, (kind,))]

@@ -215,7 +215,7 @@ def make_wide_pairs(
     >>> X.shape, int(np.linalg.matrix_rank(X))
     ((1000, 50), 10)
     """
-    n_noise = (n_columns - rank) // 2 if n_noise is None else n_noise
+    n_noise = max(0, n_columns - rank) // 2 if n_noise is None else n_noise
     if not (rank >= 1 and n_noise >= 0 and rank + n_noise <= n_columns):
         raise ValueError(
             f"rank={rank} and n_noise={n_noise} of n_columns={n_columns}; there must "
