@@ -1,7 +1,6 @@
 """MutualInformationEstimator: how much two variables tell of one another, in nats."""
 
 import math
-from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -11,18 +10,20 @@ from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sk_dim._devices import available_device, choose_device
-from sk_dim._information._columns import Reader, Variable, check_discrete
-from sk_dim._information._held_out import (
-    TrainedCritic,
-    draw_folds,
-    draw_stop,
-    n_judged,
-    one_thread,
-)
+from sk_dim._information._certainty import interval_of
+from sk_dim._information._columns import Variable, check_discrete
+from sk_dim._information._component_critics import COMPONENT_CRITICS
+from sk_dim._information._cross_fitting import Judged, cross_fit, judge_again
+from sk_dim._information._held_out import TrainedCritic
 from sk_dim._information._pair_critic import PAIR_CRITICS
-from sk_dim._information._read_outs import READ_OUTS, ReadOut
+from sk_dim._information._read_outs import READ_OUTS
+from sk_dim._information._representations import (
+    GIVEN,
+    Representation,
+    Side,
+    check_representation,
+)
 from sk_dim._information._variables import (
-    Preprocessor,
     continuous_columns,
     counted_information,
     group_copies,
@@ -60,6 +61,13 @@ class MutualInformationEstimator(BaseEstimator):
         product of two nets, and a net on both; "separable" leaves out the last, and is
         faster. Or ``critic(x_shape, y_shape) -> nn.Module`` whose forward takes
         batches (m, ...) and (n, ...) and returns scores (m, n).
+    representation : str, transformer or pair, default="auto"
+        What critics are shown of X and of Y. "columns" shows numbers, names and pixels
+        as they are. "features" shows the principal components of a table, or of what a
+        small :class:`DeepInfomaxTransformer` has learnt from images or series. "auto"
+        takes features for images, series, and tables of 64 columns and more, unless
+        `critic` is a callable. A fitted transformer is applied; any other is fitted to
+        training rows. A pair is for X and for Y.
     discrete : "auto", bool or pair, default="auto"
         Which columns hold names (classes, codes) and not numbers. "auto" decides for
         each column, see Notes; True and False decide for all. A pair is for X and for
@@ -79,6 +87,11 @@ class MutualInformationEstimator(BaseEstimator):
     standard_error_ : float
         Of the mean over the rows, in nats. It does not include what the critics did
         not learn.
+    interval_ : tuple of float
+        Lower and upper end, in nats, of an interval that held the truth in about nine
+        of ten known tasks, see Notes.
+    p_value_ : float
+        Probability of a critic as good as this one if X and Y were independent.
     cap_ : float
         Largest value that could have been found, in nats. For "infonce" it is the
         logarithm of the number of candidates; for the others log n: no
@@ -88,8 +101,8 @@ class MutualInformationEstimator(BaseEstimator):
     bound_ : str
         Bound that was used in `fit`, which `score` uses too.
     history_ : list of dict
-        One dict per early-stopping check, with the keys "fold", "epoch", "train" and
-        "stop" (bounds in nats) and "seconds".
+        One dict per early-stopping check, with the keys "fold", "critic", "epoch",
+        "train" and "stop" (bounds in nats) and "seconds".
     n_features_in_ : int
         Values per row of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -115,8 +128,27 @@ class MutualInformationEstimator(BaseEstimator):
     Int64 or float makes no difference. Other numbers, dates and durations are brought
     to a normal distribution by their ranks, which leaves mutual information as it is;
     those of up to 255 values that are there five times on average are told apart by
-    value too. Missing values are refused. Arrays of three axes and more are images, and
-    are read by a convolutional net.
+    value too. Missing values are refused. Arrays of three axes and more are images or
+    series: where the sides differ by more than a factor of four, or one is below 8,
+    (n, channels, length). Numbers in 64, 81, 100... columns that look like the pixels
+    of square images are read as such, unless `discrete` or `representation` is given.
+
+    *Features*. Whatever is made of X and Y each by itself tells no more of the other
+    than they do, so lower bounds stay lower bounds. Encoders and components are learnt
+    from rows that are not judged by them, and from extra ones. Three kinds of critics
+    are tried on components: the given one; one that assumes normal variables; and one
+    that looks for hidden classes that both have in common. The rows that stop training
+    choose among them. The given one is shown the columns of a wide table as they are.
+
+    *Interval*. The lower end is the mean over held-out rows less 1.645 standard errors.
+    The upper end is as far above, and further by what critics claim to know of rows
+    that they learnt from, beyond those that they did not. It is infinite where the
+    value is near its cap. A truth that no critic comes near, with many columns and few
+    rows, can be above it.
+
+    *Test*. The pairs of one held-out part are permuted 999 times. The p-value is exact
+    for any critic, and says nothing of other parts, so a weak dependence can be seen in
+    the value and not in it.
 
     *Bias*. The lower bounds hold in expectation for any critic. What is missing to the
     truth is what the critic did not learn; with many columns and few rows that is most
@@ -160,6 +192,7 @@ class MutualInformationEstimator(BaseEstimator):
         bound: str = "infonce",
         *,
         critic: Any = "hybrid",
+        representation: Any = "auto",
         discrete: Any = "auto",
         max_iter: int | str = "auto",
         device: Any = "auto",
@@ -167,19 +200,23 @@ class MutualInformationEstimator(BaseEstimator):
     ) -> None:
         self.bound = bound
         self.critic = critic
+        self.representation = representation
         self.discrete = discrete
         self.max_iter = max_iter
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, Y: Any) -> Self:
+    def fit(self, X: Any, Y: Any, *, X_extra: Any = None, Y_extra: Any = None) -> Self:
         """Train the critics, and estimate.
 
         Parameters
         ----------
         X, Y : array-like of shape (n,), (n, d) or (n, ...)
-            Numbers, names, dates or images; row i of both belongs together. Arrays,
-            frames and lists are all taken.
+            Numbers, names, dates, images or series; row i of both belongs together.
+            Arrays, frames and lists are all taken.
+        X_extra, Y_extra : array-like of shape (m, ...), default=None
+            More rows of X, or of Y, that are in no pair. Representations and the scale
+            of columns are learnt from them too.
 
         Returns
         -------
@@ -190,41 +227,52 @@ class MutualInformationEstimator(BaseEstimator):
         ------
         ValueError or TypeError
             For parameters out of range, values that are missing or not finite, X and Y
-            of different length, and fewer than 4 rows. The estimator is then as it was
-            before the call.
+            of different length, extra rows of another shape, a representation that
+            does not fit the samples, and fewer than 4 rows. The estimator is then as it
+            was before the call.
         """
         before = dict(vars(self))
         try:
-            return self._fit(X, Y)
+            return self._fit(X, Y, (X_extra, Y_extra))
         except BaseException:
             # As it was, and no mixture of two fits.
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
 
-    def _fit(self, X: Any, Y: Any) -> Self:
+    def _fit(self, X: Any, Y: Any, extra: tuple[Any, Any]) -> Self:
         name = check_name("bound", self.bound, READ_OUTS)
         build = check_choice("critic", self.critic, PAIR_CRITICS)
         n_epochs = self.max_iter
         check_integer_or_auto("max_iter", n_epochs, 1)
         device = choose_device(self.device)
         of_x, of_y = check_discrete(self.discrete)
+        is_own_critic = not isinstance(self.critic, str)
+        choices = [
+            "columns" if choice == "auto" and is_own_critic else choice
+            for choice in check_representation(self.representation)
+        ]
         self._check_given(Y)
-        readers = Reader("X", of_x), Reader("Y", of_y)
-        x, y = readers[0].fit(X), readers[1].fit(Y)
+        sides = Side("X", of_x, choices[0]), Side("Y", of_y, choices[1])
+        x, y = sides[0].read_first(X), sides[1].read_first(Y)
         check_consistent_length(x, y)
+        more = [
+            None if rows is None else side.read(rows, f"{side.label}_extra")
+            for side, rows in zip(sides, extra, strict=True)
+        ]
+        representation = Representation(sides, more, tries_others=not is_own_critic)
         if len(x) < 4:
             raise ValueError(
                 f"{len(x)} samples leave nothing to hold out; at least 4 are needed, "
                 "and hundreds for a useful estimate."
             )
         validate_data(self, X, skip_check_array=True, ensure_2d=False)
-        self.n_features_in_ = math.prod(readers[0].shape)
+        self.n_features_in_ = math.prod(sides[0].reader.shape)
         self.bound_kind_ = READ_OUTS[name].kind
         self.bound_ = name
         self.cap_ = math.log(len(x))
-        self.history_: list[dict[str, float]] = []
-        self._readers = readers
+        self.history_: list[dict[str, Any]] = []
+        self._sides = sides
         self._critics: list[TrainedCritic] = []
         self._built = self.critic
         self._device = str(device)
@@ -232,12 +280,36 @@ class MutualInformationEstimator(BaseEstimator):
         known = _known_without_training(x, y, n_copies)
         if known is not None:
             self.mutual_information_, self.standard_error_ = known, 0.0
+            self.interval_ = known, known
+            self.p_value_ = 0.0 if known else 1.0
             return self
-        rng = check_random_state(self.random_state)
-        with _threads(device, x, y):
-            self._cross_fit(x, y, groups, READ_OUTS[name], build, n_epochs, device, rng)
+        judged = cross_fit(
+            x,
+            y,
+            groups,
+            representation,
+            {GIVEN: build, **COMPONENT_CRITICS},
+            READ_OUTS[name],
+            n_epochs,
+            device,
+            check_random_state(self.random_state),
+        )
+        self._read_out(judged, is_capped=READ_OUTS[name].is_capped_by_candidates)
         self._warn_of_the_value(0.0 if n_copies else counted_information(x, y))
         return self
+
+    def _read_out(self, judged: Judged, *, is_capped: bool) -> None:
+        shares = torch.cat(judged.shares)
+        mean = float(shares.mean())
+        self.mutual_information_ = _at_least_zero(mean, len(shares))
+        self.standard_error_ = float(shares.std() / math.sqrt(len(shares)))
+        if is_capped:
+            self.cap_ = float(np.mean(judged.caps))
+        self.interval_ = interval_of(
+            mean, self.standard_error_, float(np.mean(judged.on_training)), self.cap_
+        )
+        self.p_value_ = judged.p_value
+        self.history_, self._critics = judged.history, judged.critics
 
     def _warn_of_the_value(self, counted: float) -> None:
         value = self.mutual_information_
@@ -259,40 +331,6 @@ class MutualInformationEstimator(BaseEstimator):
                 "MutualInformationEstimator requires y to be passed, but the target y "
                 "is None; pass the second variable as Y."
             )
-
-    def _cross_fit(
-        self,
-        X: Variable,
-        Y: Variable,
-        groups: np.ndarray,
-        read_out: ReadOut,
-        build: Any,
-        n_epochs: Any,
-        device: torch.device,
-        rng: np.random.RandomState,
-    ) -> None:
-        """Train a critic without each part, and judge the part by it."""
-        folds = draw_folds(groups, rng)
-        shares = []
-        caps = []
-        for k in range(n_judged(folds)):
-            train, stop = draw_stop(groups, np.flatnonzero(folds != k), rng)
-            of_x, of_y = Preprocessor(X[train]), Preprocessor(Y[train])
-            critic = TrainedCritic(of_x, of_y, build, device, seed=rng.randint(2**31))
-            history = critic.train(
-                (X[train], Y[train]), (X[stop], Y[stop]), read_out, n_epochs
-            )
-            self.history_ += [{"fold": k} | row for row in history]
-            held_out = np.flatnonzero(folds == k)
-            judged, n_candidates = critic.judge(X[held_out], Y[held_out], read_out)
-            shares.append(judged)
-            caps.append(math.log(n_candidates))
-            self._critics.append(critic)
-        every = torch.cat(shares)
-        self.mutual_information_ = _at_least_zero(float(every.mean()), len(every))
-        self.standard_error_ = float(every.std() / math.sqrt(len(every)))
-        if read_out.is_capped_by_candidates:
-            self.cap_ = float(np.mean(caps))
 
     def score(self, X: Any, Y: Any = None, *, y: Any = None) -> float:
         """Estimate on new rows, by the mean over the critics.
@@ -323,16 +361,14 @@ class MutualInformationEstimator(BaseEstimator):
         Y = y if Y is None else Y
         self._check_given(Y)
         validate_data(self, X, reset=False, skip_check_array=True, ensure_2d=False)
-        x, y = self._readers[0].read(X), self._readers[1].read(Y)
+        x, y = self._sides[0].read(X), self._sides[1].read(Y)
         check_consistent_length(x, y)
         if len(x) < 2:
             raise ValueError("1 sample has no other to be told from; pass two or more.")
         if not self._critics:
             return self.mutual_information_
-        read_out = READ_OUTS[self.bound_]
-        with _threads(torch.device(self._device), x, y):
-            values = [c.judge(x, y, read_out)[0].mean() for c in self._critics]
-        return _at_least_zero(float(torch.stack(values).mean()), len(x))
+        value = judge_again(self._critics, x, y, READ_OUTS[self.bound_])
+        return _at_least_zero(value, len(x))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -356,11 +392,12 @@ class MutualInformationEstimator(BaseEstimator):
         if not packed:
             return
         build = check_choice("critic", self._built, PAIR_CRITICS)
+        builds = {GIVEN: build, **COMPONENT_CRITICS}
         device = torch.device(self._device)
         if device.type != "cpu":
             device = available_device(device)
             self._device = str(device)
-        self._critics = [TrainedCritic.unpack(one, build, device) for one in packed]
+        self._critics = [TrainedCritic.unpack(one, builds, device) for one in packed]
 
 
 def mutual_information(X: Any, Y: Any, **params: Any) -> float:
@@ -395,12 +432,6 @@ def mutual_information(X: Any, Y: Any, **params: Any) -> float:
     0.7
     """
     return MutualInformationEstimator(**params).fit(X, Y).mutual_information_
-
-
-def _threads(device: torch.device, X: Variable, Y: Variable) -> Any:
-    """One thread for small nets on a CPU, as many as there are for others."""
-    is_small = device.type == "cpu" and not (X.is_image or Y.is_image)
-    return one_thread() if is_small else nullcontext()
 
 
 def _at_least_zero(mean: float, n_rows: int) -> float:

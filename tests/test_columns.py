@@ -304,7 +304,9 @@ def test_names_that_hardly_repeat_are_found_in_their_column():
         read(NOISE, True)
 
 
-IMAGES = r"X has rows of shape .*, which cannot be read as images; pass \(n, H, W\)"
+IMAGES = (
+    r"X has rows of shape .*, which cannot be read as images or series; pass images"
+)
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,14 @@ LAYERS = {
     "objective": 4,
     "_training": 5,
     "_deep_infomax": 6,
-    "_information": 6,
-    "_mutual_information": 7,
-    "evaluation": 8,
-    "_classifier": 9,
-    "plotting": 9,
-    "export": 10,
-    "__init__": 10,
-    "__main__": 11,
+    "_information": 7,
+    "_mutual_information": 8,
+    "evaluation": 9,
+    "_classifier": 10,
+    "plotting": 10,
+    "export": 11,
+    "__init__": 11,
+    "__main__": 12,
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in MODULES} - {PACKAGE})

@@ -217,7 +217,8 @@ def test_clones_pickles_and_names_of_attributes():
     found = clone(quick(max_iter=2)).fit(X, Y)
     again = pickle.loads(pickle.dumps(found))
     assert again.score(X, Y) == found.score(X, Y)
-    assert found.history_[0].keys() == {"fold", "epoch", "train", "stop", "seconds"}
+    keys = {"fold", "critic", "epoch", "train", "stop", "seconds"}
+    assert found.history_[0].keys() == keys
     assert {row["fold"] for row in found.history_} == {0, 1, 2, 3, 4}
     assert found.n_features_in_ == 1
 
@@ -408,13 +409,13 @@ def test_sorted_rows_tell_as_much_as_shuffled_ones(bound, monkeypatch):
 def test_shares_of_rows_come_back_in_order():
     X, Y, _ = make_normal_pairs(300, mutual_information=1.0, random_state=0)
     x, y = read(X), read(Y)
-    critic = TrainedCritic(
-        Preprocessor(x), Preprocessor(y), PAIR_CRITICS["hybrid"], CPU, seed=0
-    )
-    critic.train((x, y), (x, y), READ_OUTS["nwj"], 2)
+    of_x, of_y = Preprocessor(x), Preprocessor(y)
+    critic = TrainedCritic("hybrid", of_x, of_y, PAIR_CRITICS, CPU, seed=0)
+    rows = of_x(x), of_y(y)
+    critic.train(rows, rows, READ_OUTS["nwj"], 2)
     few = dataclasses.replace(READ_OUTS["nwj"], n_candidates=60)
-    all_at_once, _ = critic.judge(x, y, READ_OUTS["nwj"])
-    in_groups, n_candidates = critic.judge(x, y, few)
+    all_at_once, _ = critic.judge(rows, READ_OUTS["nwj"])
+    in_groups, n_candidates = critic.judge(rows, few)
     assert n_candidates == 60
     assert np.corrcoef(all_at_once, in_groups)[0, 1] > 0.9
 

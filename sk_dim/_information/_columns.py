@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from sk_dim._information._flattened import MIN_SIDE, find_side
 from sk_dim._information._values import read_columns, to_names, to_numbers
 from sk_dim._inputs._formats import read_format
 from sk_dim._validation import warn
@@ -38,9 +39,14 @@ class Variable:
     def __getitem__(self, rows: np.ndarray) -> "Variable":
         return Variable(self.values[rows], self.is_name, self.is_number)
 
+    def with_rows(self, other: "Variable") -> "Variable":
+        """Return the variable with rows of another one below its own."""
+        values = np.concatenate([self.values, other.values])
+        return Variable(values, self.is_name, self.is_number)
+
     @property
     def is_image(self) -> bool:
-        """Whether a row has more than one axis."""
+        """Whether a row has more than one axis: an image, or a series."""
         return self.values.ndim > 2
 
     @property
@@ -58,11 +64,18 @@ class Reader:
         For messages.
     discrete : "auto", bool or sequence of bool
         Which columns hold names.
+    finds_images : bool, default=False
+        Whether numbers that look like the pixels of square images are read as such,
+        unless `discrete` says what they are.
     """
 
-    def __init__(self, label: str, discrete: Any) -> None:
+    def __init__(
+        self, label: str, discrete: Any, *, finds_images: bool = False
+    ) -> None:
         self.label = label
         self.discrete = discrete
+        self.finds_images = finds_images and isinstance(discrete, str)
+        self.side = 0  # of images that are flattened
 
     def fit(self, V: Any) -> Variable:
         """Decide the kinds of the columns, and return V as numbers."""
@@ -70,7 +83,11 @@ class Reader:
         self.names: list[np.ndarray] = []
         self.is_name = self.is_number = np.zeros(0, dtype=bool)
         self.shape = _shape(columns)
-        if not isinstance(columns, np.ndarray):
+        if self.finds_images and not isinstance(columns, np.ndarray):
+            self._find_images(columns, titles)
+        if self.side:
+            pass
+        elif not isinstance(columns, np.ndarray):
             self._learn_kinds(columns, titles)
         elif not isinstance(self.discrete, str) and np.any(self.discrete):
             raise ValueError(
@@ -80,6 +97,19 @@ class Reader:
         else:
             _check_images(self.label, columns.shape)
         return self._convert(columns, titles)
+
+    def _find_images(self, columns: list[np.ndarray], titles: list[str]) -> None:
+        if len(columns) >= MIN_SIDE**2 and all(c.dtype.kind in "iuf" for c in columns):
+            self.side = find_side(self._stack(columns, titles))
+
+    def _stack(self, columns: list[np.ndarray], titles: list[str]) -> np.ndarray:
+        return np.stack(
+            [
+                to_numbers(f"{self.label}{title}", column)
+                for column, title in zip(columns, titles, strict=True)
+            ],
+            axis=1,
+        )
 
     def _learn_kinds(self, columns: list[np.ndarray], titles: list[str]) -> None:
         choices = _spread(self.label, self.discrete, len(columns))
@@ -99,18 +129,19 @@ class Reader:
             self.names.append(names)
         self.is_name, self.is_number = np.array(kinds).T
 
-    def read(self, V: Any) -> Variable:
+    def read(self, V: Any, label: str | None = None) -> Variable:
         """Return V as numbers; its rows must be as in `fit`."""
-        columns, titles = read_columns(self.label, V)
+        label = label or self.label
+        columns, titles = read_columns(label, V)
         shape = _shape(columns)
         if len(shape) == len(self.shape) == 1 and shape != self.shape:
             raise ValueError(
-                f"{self.label} has {shape[0]} features, but MutualInformationEstimator "
+                f"{label} has {shape[0]} features, but MutualInformationEstimator "
                 f"is expecting {self.shape[0]} features as input, as many as in fit."
             )
         if shape != self.shape:
             raise ValueError(
-                f"{self.label} has rows of shape {shape}, but had {self.shape} in fit."
+                f"{label} has rows of shape {shape}, but had {self.shape} in fit."
             )
         return self._convert(columns, titles)
 
@@ -119,6 +150,9 @@ class Reader:
     ) -> Variable:
         if isinstance(columns, np.ndarray):
             return Variable(columns, self.is_name, self.is_number)
+        if self.side:
+            images = self._stack(columns, titles).reshape(-1, self.side, self.side)
+            return Variable(images, self.is_name, self.is_number)
         values = [
             to_numbers(f"{self.label}{title}", column)
             if is_number
@@ -130,16 +164,40 @@ class Reader:
         return Variable(np.stack(values, axis=1), self.is_name, self.is_number)
 
 
+def kind_of_samples(shape: tuple[int, ...]) -> str:
+    """Say whether samples of more than one axis are read as images or as series.
+
+    Images are never thinner than a quarter of their length, and 8 pixels at least,
+    where they have no channels.
+
+    Raises
+    ------
+    ValueError
+        If they can be read as neither.
+    """
+    sides = shape[1:]
+    is_image = len(sides) > 2 or (min(sides) >= 8 and max(sides) <= 4 * min(sides))
+    kinds = ["image", "series"] if is_image else ["series", "image"]
+    for kind in kinds:
+        try:
+            read_format(shape, kind, None, "auto")
+        except ValueError:
+            continue
+        return kind
+    raise ValueError(f"samples of shape {sides} are neither images nor series.")
+
+
 def _check_images(label: str, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError where rows of more than one axis cannot be read as images."""
+    """Raise a ValueError where rows of more than one axis cannot be read."""
     try:
-        read_format(shape, "image", None, "auto")
+        kind_of_samples(shape)
     except ValueError as error:
         # Its own words name parameters that mutual information does not have.
         raise ValueError(
-            f"{label} has rows of shape {shape[1:]}, which cannot be read as images; "
-            "pass (n, H, W), (n, C, H, W) or (n, H, W, C), with sides of at least 4 "
-            f"and C from 1 to 4, or columns, as in {label}.reshape(len({label}), -1)."
+            f"{label} has rows of shape {shape[1:]}, which cannot be read as images or "
+            "series; pass images (n, H, W), (n, C, H, W) or (n, H, W, C), with sides "
+            "of at least 4 and C from 1 to 4, series (n, C, L), or columns, as in "
+            f"{label}.reshape(len({label}), -1)."
         ) from error
 
 

@@ -4,7 +4,7 @@ import copy
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from sk_dim._devices import exact_float32, seeded
-from sk_dim._information._columns import Variable
 from sk_dim._information._pair_critic import PAIR_CRITICS
 from sk_dim._information._read_outs import ReadOut
-from sk_dim._information._variables import Preprocessor
 from sk_dim._training._captured import StepGraphs
 from sk_dim._training._optimizers import adam_w, set_rates
 from sk_dim._training._schedule import Schedule
 from sk_dim._validation import warn
+
+Inputs = tuple[Tensor, Tensor]  # of a critic: (n, ...) of X, and of Y
 
 N_PARTS = 5  # of the rows, in equal numbers
 MAX_PART = 10_000  # rows of a part, above which there are more parts
@@ -94,17 +94,20 @@ def n_judged(folds: np.ndarray) -> int:
 
 
 class TrainedCritic:
-    """A critic, and how it was shown its rows.
+    """A critic, and how it is shown its rows.
 
     It is none at first, and stays none if it is worse than none, by more than a
     standard error, on rows that it did not learn from: all pairs then score alike.
 
     Parameters
     ----------
-    of_x, of_y : Preprocessor
-        From the variables to inputs of the critic.
-    build : callable
-        Builds the critic from the shapes of both inputs.
+    name : str
+        Of the critic, in `builds`.
+    of_x, of_y : callable
+        From the variables to inputs of the critic, with their `shape`, and with
+        `is_normal`, which says what the normal part may use.
+    builds : dict of callable
+        Build critics from the shapes of both inputs.
     device : torch.device
         Where it computes.
     seed : int
@@ -113,32 +116,29 @@ class TrainedCritic:
 
     def __init__(
         self,
-        of_x: Preprocessor,
-        of_y: Preprocessor,
-        build: Any,
+        name: str,
+        of_x: Any,
+        of_y: Any,
+        builds: Mapping[str, Any],
         device: torch.device,
         seed: int,
     ) -> None:
-        self.of_x, self.of_y = of_x, of_y
-        self.is_static = build in PAIR_CRITICS.values()
+        self.name, self.of_x, self.of_y = name, of_x, of_y
+        self.is_static = builds[name] in PAIR_CRITICS.values()
         self.device = device
         self.seed = seed
         self.is_none = True
+        self.best = -math.inf  # value on the rows that stop its training
         with seeded(seed, torch.device("cpu")):
-            self.critic = build(of_x.shape, of_y.shape).to(device)
+            self.critic = builds[name](of_x.shape, of_y.shape).to(device)
 
     def train(
-        self,
-        train: tuple[Variable, Variable],
-        stop: tuple[Variable, Variable],
-        read_out: ReadOut,
-        n_epochs: Any,
+        self, train: Inputs, stop: Inputs, read_out: ReadOut, n_epochs: Any
     ) -> list[dict[str, float]]:
         """Train, and keep the critic that was best on the rows to stop by."""
-        x, y = self._inputs(*train)
+        x, y = train
         if len(x) == 1:
             return []  # there is no other row to tell it from
-        stop_inputs = self._inputs(*stop)
         learn_normal = getattr(self.critic, "learn_normal", None)
         if learn_normal is not None:
             of = [torch.from_numpy(p.is_normal).to(x) for p in (self.of_x, self.of_y)]
@@ -147,9 +147,10 @@ class TrainedCritic:
         if n_epochs == "auto":
             n_epochs = min(MAX_EPOCHS, -(-N_STEPS // n_batches))
         n_steps = n_epochs * n_batches
+        if not getattr(self.critic, "is_trained", True):
+            n_steps = 0
         n_checks = min(N_CHECKS, n_steps)
-        inputs = x, y, *stop_inputs
-        training = _Training(self.critic, *inputs, n_steps, read_out, self.seed)
+        training = _Training(self.critic, x, y, *stop, n_steps, read_out, self.seed)
         if self.is_static and self.device.type == "cuda":
             training.graphs = StepGraphs(training, training._compute_step)
         training.check()
@@ -170,22 +171,27 @@ class TrainedCritic:
             if training.n_worse >= PATIENCE:
                 break
         training.graphs = None  # which hold it, and memory of the device
+        self.best = training.best
         # No critic at all tells 0 nats. Few rows to stop by tell that only roughly.
         self.is_none = not training.best > -training.error
-        if not self.is_none:
+        if training.kept:
             self.critic.load_state_dict(training.kept)
         return history
 
-    def _inputs(self, X: Variable, Y: Variable) -> tuple[Tensor, Tensor]:
-        return self.of_x(X).to(self.device), self.of_y(Y).to(self.device)
-
-    def judge(self, X: Variable, Y: Variable, read_out: ReadOut) -> tuple[Tensor, int]:
+    def judge(
+        self, inputs: Inputs, read_out: ReadOut, *, even_if_none: bool = False
+    ) -> tuple[Tensor, int]:
         """Return what each row adds to the value, and how many candidates it had."""
-        n = read_out.n_candidates
-        if self.is_none:
-            return torch.zeros(len(X), dtype=torch.float64), len(X) // -(-len(X) // n)
-        inputs = self._inputs(X, Y)
+        n, n_rows = read_out.n_candidates, len(inputs[0])
+        if self.is_none and not even_if_none:
+            return torch.zeros(n_rows, dtype=torch.float64), n_rows // -(-n_rows // n)
         return _judge(self.critic, *inputs, read_out, n, self.seed)
+
+    @torch.inference_mode()
+    def score_pairs(self, inputs: Inputs) -> np.ndarray:
+        """Return the scores of all pairs of rows, (n, n), even where it is none."""
+        self.critic.eval()
+        return _score(self.critic, *inputs).numpy()
 
     # Pickled as arrays, which can be read where the device is not.
 
@@ -193,6 +199,7 @@ class TrainedCritic:
         """Return all but the net itself, its weights as arrays."""
         weights = {} if self.is_none else self.critic.state_dict()
         return {
+            "name": self.name,
             "of_x": self.of_x,
             "of_y": self.of_y,
             "seed": self.seed,
@@ -201,9 +208,12 @@ class TrainedCritic:
         }
 
     @classmethod
-    def unpack(cls, packed: dict[str, Any], build: Any, device: torch.device) -> Self:
+    def unpack(
+        cls, packed: dict[str, Any], builds: Mapping[str, Any], device: torch.device
+    ) -> Self:
         """Build the net again, on a device that is there."""
-        self = cls(packed["of_x"], packed["of_y"], build, device, packed["seed"])
+        shown = packed["of_x"], packed["of_y"]
+        self = cls(packed["name"], *shown, builds, device, packed["seed"])
         self.is_none = packed["is_none"]
         if not self.is_none:
             weights = {k: torch.tensor(w) for k, w in packed["weights"].items()}
@@ -236,9 +246,13 @@ def _judge(
     shares = torch.empty(len(x), dtype=torch.float64)
     for rows in order.tensor_split(n_groups):
         own, others = x[rows], y[rows]
-        blocks = [critic(block, others) for block in own.split(128)]
-        shares[rows] = read_out.shares(torch.cat(blocks).double().cpu())
+        shares[rows] = read_out.shares(_score(critic, own, others))
     return shares, len(x) // n_groups
+
+
+def _score(critic: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Score all pairs, in blocks of rows: (m, n), float64, on the CPU."""
+    return torch.cat([critic(block, y) for block in x.split(128)]).double().cpu()
 
 
 class _Training:

@@ -1,0 +1,54 @@
+"""How sure an estimate is: a test for independence, and an interval."""
+
+import math
+
+import numpy as np
+
+N_PERMUTATIONS = 999
+N_TESTED = 1_000  # rows at most whose pairs are permuted
+QUANTILE = 1.645  # of the normal distribution, 5 % on either side
+MISSED = 1.0  # share of what training rows seem to tell more than held-out ones
+
+
+def p_value_of_independence(scores: np.ndarray, rng: np.random.Generator) -> float:
+    """Probability of scores as high as those of true pairs, if all pairs were chance.
+
+    Without dependence each way to pair the rows is as probable as the true one, so
+    the p-value is uniform, whatever the critic, if it did not learn from these rows.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n, n)
+        Of all pairs of rows; row i of both belongs together.
+    rng : Generator
+        Draws permutations, and places among equals.
+    """
+    n = len(scores)
+    ways = rng.permuted(np.tile(np.arange(n), (N_PERMUTATIONS, 1)), axis=1)
+    sums = scores[np.arange(n), ways].sum(1)
+    true = float(np.trace(scores))
+    tolerance = 1e-9 * float(np.abs(scores).sum(1).mean() + 1)
+    n_above = int((sums > true + tolerance).sum())
+    n_equal = int((np.abs(sums - true) <= tolerance).sum())
+    # Among equals the true one may be in any place.
+    return (n_above + rng.uniform() * (n_equal + 1)) / (N_PERMUTATIONS + 1)
+
+
+def interval_of(
+    mean: float, error: float, on_training: float, cap: float
+) -> tuple[float, float]:
+    """Interval that holds the true value in nine cases of ten, or infinitely wide.
+
+    Parameters
+    ----------
+    mean, error : float
+        Of the held-out rows, in nats.
+    on_training : float
+        Mean of rows that critics learnt from, which is too high where they overfit.
+    cap : float
+        What the value could be at most.
+    """
+    low = max(0.0, mean - QUANTILE * error)
+    missed = max(0.0, on_training - mean)
+    high = max(0.0, mean + MISSED * missed + QUANTILE * error)
+    return low, high if high < cap else math.inf

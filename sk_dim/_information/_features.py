@@ -1,0 +1,165 @@
+"""What critics are shown of images, series and wide tables: components of features."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array
+from torch import Tensor
+
+from sk_dim._deep_infomax import DeepInfomaxTransformer
+from sk_dim._information._columns import Variable
+from sk_dim._information._variables import Preprocessor
+
+WIDE = 64  # columns from which on a table is shown by its components
+N_COMPONENTS = 128
+POWER = 0.5  # of the variances of components: 1 leaves them, 0 makes them equal
+CLIP = 10.0  # standard deviations of features, and of inputs
+MAX_LEARNT = 3_000  # rows that an encoder learns from
+N_EPOCHS = 2  # of the encoder
+
+
+class Components:
+    """Learns from training rows the principal components of a variable.
+
+    Columns are brought to a normal distribution by their ranks at first, features only
+    to a common variance. The variances of the components are brought to their square
+    roots, so that a critic sees small ones too.
+
+    Parameters
+    ----------
+    V : Variable
+        Training rows of a table.
+    first : Preprocessor or None, default=None
+        What columns are shown by, fitted to these rows; None for features.
+    """
+
+    def __init__(self, V: Variable, first: Preprocessor | None = None) -> None:
+        self.first = first
+        if first is None:
+            self.scaler = StandardScaler().fit(V.values)
+        table = self._table(V if first is None else first(V))
+        n_components = min(N_COMPONENTS, *table.shape)
+        # A seed of its own: the same rows give the same components.
+        self.pca = PCA(n_components, svd_solver="randomized", random_state=0).fit(table)
+        variances = np.maximum(self.pca.explained_variance_, 1e-6)
+        scale = variances ** ((POWER - 1) / 2)
+        self.scale = scale / math.sqrt(np.mean(variances * scale**2))
+        self.shape = (n_components,)
+        self.is_normal = np.ones(n_components, dtype=bool)
+
+    def _table(self, V: Variable | Tensor) -> np.ndarray:
+        if isinstance(V, Tensor):
+            return V.numpy()
+        return np.clip(self.scaler.transform(V.values), -CLIP, CLIP).astype(np.float32)
+
+    def __call__(self, V: Variable | Tensor) -> Tensor:
+        """Return inputs (n, n_components), float32, whose mean variance is 1.
+
+        Of features, or of what `first` has made of columns.
+        """
+        inputs = self.pca.transform(self._table(V)) * self.scale
+        return torch.from_numpy(np.clip(inputs, -CLIP, CLIP).astype(np.float32))
+
+
+class Encoder:
+    """Turns a variable into features, by a transformer that learns from its rows.
+
+    Parameters
+    ----------
+    label : {"X", "Y"}
+        For messages.
+    transformer : transformer of scikit-learn or None, default=None
+        Not fitted. None takes a small DeepInfomaxTransformer.
+    kind : {"image", "series"}, default="image"
+        What the samples are, for the latter.
+    """
+
+    def __init__(
+        self, label: str, transformer: Any = None, *, kind: str = "image"
+    ) -> None:
+        self.label = label
+        self.transformer = transformer
+        self.kind = kind
+
+    def is_like(self, other: "Encoder") -> bool:
+        """Whether one net can serve for both."""
+        return self.transformer is other.transformer is None and self.kind == other.kind
+
+    def fit(self, values: np.ndarray, seed: int) -> "Encoder":
+        """Learn from rows of values, and return what has learnt."""
+        transformer = self.transformer
+        if transformer is None:
+            rows = np.random.RandomState(seed).permutation(len(values))[:MAX_LEARNT]
+            transformer = DeepInfomaxTransformer(
+                input_type=self.kind, max_iter=N_EPOCHS, random_state=seed
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of few rows
+                transformer.fit(values[rows])
+        else:
+            transformer = clone(transformer)
+            with refusals(transformer, "be fitted on", self.label):
+                transformer.fit(values)
+        return Encoder(self.label, transformer, kind=self.kind)
+
+    def __call__(self, V: Variable) -> Variable:
+        """Return features as a table of numbers."""
+        features = transformed(self.transformer, self.label, V.values)
+        table = np.asarray(features, dtype=np.float64)
+        d = table.shape[1]
+        return Variable(table, np.zeros(d, dtype=bool), np.ones(d, dtype=bool))
+
+
+def transformed(transformer: Any, label: str, V: Any) -> Any:
+    """Return finite features (n, d) of samples."""
+    with refusals(transformer, "transform", label):
+        features = transformer.transform(V)
+        return check_array(features, dtype=None, ensure_all_finite=True)
+
+
+@contextmanager
+def refusals(transformer: Any, verb: str, label: str) -> Iterator[None]:
+    """Say which transformer does not suit which variable, where one fails."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"representation={type(transformer).__name__} cannot {verb} {label}: "
+            f"{error}"
+        ) from error
+
+
+class Encoded:
+    """Shows a variable by components of what an encoder makes of it.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Fitted.
+    V : Variable
+        Training rows.
+    """
+
+    def __init__(self, encoder: Encoder, V: Variable) -> None:
+        self.first = encoder
+        self.then = show_features(encoder(V))
+        self.shape, self.is_normal = self.then.shape, self.then.is_normal
+
+    def __call__(self, features: Variable) -> Tensor:
+        """Return inputs (n, d), float32, of what `first` has made of samples."""
+        return self.then(features)
+
+
+def show_features(features: Variable) -> Components | Preprocessor:
+    """Learn to show features: many by components, few by their ranks."""
+    if features.values.shape[1] < WIDE:
+        return Preprocessor(features)
+    return Components(features)

@@ -1,0 +1,201 @@
+"""How each variable is shown to critics, and which critics are tried on it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from sk_dim._information._columns import Reader, Variable, kind_of_samples
+from sk_dim._information._component_critics import N_LEADING
+from sk_dim._information._features import (
+    WIDE,
+    Components,
+    Encoded,
+    Encoder,
+    show_features,
+    transformed,
+)
+from sk_dim._information._variables import Preprocessor
+
+CHOICES = "auto", "columns", "features"
+GIVEN = "given"  # name of the critic that the user chose
+
+Shown = Components | Encoded | Preprocessor
+
+
+class Side:
+    """How one variable is read, and shown to critics.
+
+    Parameters
+    ----------
+    label : {"X", "Y"}
+        For messages.
+    discrete : "auto", bool or sequence of bool
+        Which columns hold names.
+    choice : {"auto", "columns", "features"} or transformer
+        What the user said of its representation.
+    """
+
+    def __init__(self, label: str, discrete: Any, choice: Any) -> None:
+        self.label, self.choice = label, choice
+        self.transformer = fitted_transformer(choice)
+        is_transformer = not isinstance(choice, str)
+        self.reader = Reader(
+            label,
+            "auto" if is_transformer else discrete,
+            finds_images=not is_transformer and choice != "columns",
+        )
+
+    def read_first(self, V: Any) -> Variable:
+        """Return V as numbers, and decide how it is shown."""
+        variable = self.reader.fit(self._transformed(V, self.label))
+        self.encoder: Encoder | None = None
+        if not isinstance(self.choice, str):
+            if self.transformer is None:
+                self.encoder = Encoder(self.label, self.choice)
+        elif variable.is_image:
+            kind = kind_of_samples(variable.values.shape)
+            if self.choice != "columns":
+                self.encoder = Encoder(self.label, kind=kind)
+            elif kind == "series":
+                raise ValueError(
+                    f"{self.label} has rows of shape {variable.values.shape[1:]}, "
+                    "which look like series: no critic reads them as they are; use "
+                    f"representation='features', or {self.label}.reshape"
+                    f"(len({self.label}), -1) for columns."
+                )
+        is_wide = variable.values.shape[1] >= WIDE and self.choice != "columns"
+        self.is_wide = is_wide or self.choice == "features"
+        return variable
+
+    def read(self, V: Any, label: str | None = None) -> Variable:
+        """Return V as numbers; its rows must be as in `read_first`."""
+        label = label or self.label
+        return self.reader.read(self._transformed(V, label), label)
+
+    def _transformed(self, V: Any, label: str) -> Any:
+        if self.transformer is None:
+            return V
+        return transformed(self.transformer, label, V)
+
+    @property
+    def learns(self) -> bool:
+        """Whether more than the scale of columns is learnt from the rows."""
+        return self.encoder is not None or self.is_wide
+
+    def fit(self, V: Variable, encoder: Encoder | None) -> list[Shown]:
+        """Learn ways to show V from training rows, the best for many columns first."""
+        if encoder is not None:
+            return [Encoded(encoder, V)]
+        if self.transformer is not None:
+            return [show_features(V)]
+        columns = Preprocessor(V)
+        return [Components(V, columns), columns] if self.is_wide else [columns]
+
+
+class Representation:
+    """Ways to show both variables, and the critics that are tried on them.
+
+    Parameters
+    ----------
+    sides : pair of Side
+        How each is read and shown.
+    extra : pair of Variable or None
+        Rows that are in no pair, from which ways to show them are learnt too.
+    tries_others : bool, default=True
+        Whether other critics than the given one are tried on components.
+    """
+
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        extra: Sequence[Variable | None] = (None, None),
+        *,
+        tries_others: bool = True,
+    ) -> None:
+        self.sides = sides
+        self.extra = extra
+        self.tries_others = tries_others
+
+    @property
+    def learns(self) -> bool:
+        """Whether more than the scale of columns is learnt from the rows."""
+        return any(side.learns for side in self.sides)
+
+    def fit(
+        self, X: Variable, Y: Variable, rng: np.random.RandomState
+    ) -> list[tuple[str, Shown, Shown]]:
+        """Learn from training rows; names of critics and how both are shown to them."""
+        variables = [
+            V if more is None else V.with_rows(more)
+            for V, more in zip((X, Y), self.extra, strict=True)
+        ]
+        encoders = self._fit_encoders([V.values for V in variables], rng)
+        ways_x, ways_y = (
+            side.fit(V, encoder)
+            for side, V, encoder in zip(self.sides, variables, encoders, strict=True)
+        )
+        if not (self.learns and self.tries_others):
+            return [(GIVEN, ways_x[0], ways_y[0])]
+        names = ["mixture", *_normal_critics(ways_x[0], ways_y[0])]
+        others = [(name, ways_x[0], ways_y[0]) for name in names]
+        return [(GIVEN, ways_x[-1], ways_y[-1]), *others]
+
+    def _fit_encoders(
+        self, values: list[np.ndarray], rng: np.random.RandomState
+    ) -> list[Encoder | None]:
+        """Fit an encoder for each, or one for both where they are of one kind."""
+        first, second = (side.encoder for side in self.sides)
+        is_alike = values[0].shape[1:] == values[1].shape[1:]
+        if first and second and is_alike and first.is_like(second):
+            both = first.fit(np.concatenate(values), rng.randint(2**31))
+            return [both, both]
+        return [
+            None if encoder is None else encoder.fit(each, rng.randint(2**31))
+            for encoder, each in zip((first, second), values, strict=True)
+        ]
+
+
+def _normal_critics(of_x: Shown, of_y: Shown) -> Iterator[str]:
+    """Names of the normal critics that make a difference."""
+    if not (of_x.is_normal.any() and of_y.is_normal.any()):
+        return
+    most = max(*of_x.shape, *of_y.shape)
+    for k, before in zip(N_LEADING, (0, *N_LEADING), strict=False):
+        if before < most:
+            yield f"normal {k}"
+
+
+# What the user says of it
+
+
+def check_representation(representation: Any) -> tuple[Any, Any]:
+    """Return what `representation` says of X and of Y."""
+    is_pair = isinstance(representation, list | tuple) and len(representation) == 2
+    pair = tuple(representation) if is_pair else (representation, representation)
+    for choice in pair:
+        if isinstance(choice, str):
+            is_known = choice in CHOICES
+        else:
+            is_known = hasattr(choice, "transform") and not isinstance(choice, type)
+        if not is_known:
+            raise ValueError(
+                f"representation={representation!r}; it must be 'auto', 'columns', "
+                "'features', a transformer, or a pair of these for X and for Y."
+            )
+    return pair
+
+
+def fitted_transformer(choice: Any) -> Any:
+    """Return a transformer that is fitted already; None for any other choice."""
+    if isinstance(choice, str):
+        return None
+    if not hasattr(choice, "fit"):
+        return choice
+    try:
+        check_is_fitted(choice)
+    except NotFittedError:
+        return None
+    return choice
