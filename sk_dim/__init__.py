@@ -6,7 +6,11 @@ from sk_dim._files import save
 from sk_dim._images._array import ImageArray
 from sk_dim._images._loader import ImageLoader
 from sk_dim._images._sources import list_images
-from sk_dim._mutual_information import MutualInformationEstimator, mutual_information
+from sk_dim._mutual_information import (
+    MutualInformationEstimator,
+    conditional_mutual_information,
+    mutual_information,
+)
 from sk_dim._version import __version__ as __version__
 
 __all__ = [
@@ -15,6 +19,7 @@ __all__ = [
     "ImageArray",
     "ImageLoader",
     "MutualInformationEstimator",
+    "conditional_mutual_information",
     "list_images",
     "mutual_information",
     "save",

@@ -201,6 +201,7 @@ def test_the_p_value_of_a_sure_dependence_is_small():
 
 
 @NOTHING
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*rows are few")
 def test_p_values_of_whole_fits_are_uniform():
     rng = np.random.default_rng(0)
@@ -214,12 +215,23 @@ def test_p_values_of_whole_fits_are_uniform():
 # The interval
 
 
-@given(st.floats(-0.5, 5), st.floats(0, 1), st.floats(-1, 10), st.floats(0.1, 8))
-def test_the_interval_is_in_order(mean, error, on_training, cap):
-    low, high = interval_of(mean, error, on_training, cap)
-    assert 0 <= low <= high
-    assert low <= max(mean, 0) <= high
+@given(
+    st.floats(-0.5, 5),
+    st.floats(0, 1),
+    st.floats(-1, 10),
+    st.floats(0.1, 8),
+    st.integers(4, 10**6),
+)
+def test_the_interval_is_in_order(mean, error, on_training, cap, n_rows):
+    low, high = interval_of(mean, error, on_training, cap, n_rows)
+    assert 0 <= low <= max(mean, 0) < high
     assert high < cap or math.isinf(high)
+
+
+def test_the_interval_of_many_rows_without_error_is_the_value():
+    assert interval_of(0.7, 0.0, 0.7, 5.0, 10**12) == pytest.approx(
+        (0.7, 0.7), abs=1e-4
+    )
 
 
 @NOTHING

@@ -118,6 +118,7 @@ def test_a_rotation_keeps_distances_and_mixes_all_columns():
         ({"channel": [[1.0]]}, r"channel of shape \(1, 1\); it must be a table of 3"),
         ({"channel": np.ones((3, 3))}, "whose rows sum to 1"),
         ({"y": np.r_[np.zeros(299, int), 7]}, "class 7 has one sample"),
+        ({"X": np.zeros((0, 4)), "y": []}, "X has no rows; each class needs two"),
         ({"y": np.zeros(3)}, "inconsistent numbers of samples"),
     ],
 )

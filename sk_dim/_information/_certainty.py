@@ -7,7 +7,8 @@ import numpy as np
 N_PERMUTATIONS = 999
 N_TESTED = 1_000  # rows at most whose pairs are permuted
 QUANTILE = 1.645  # of the normal distribution, 5 % on either side
-MISSED = 1.0  # share of what training rows seem to tell more than held-out ones
+EDGES = 2.5  # times the square root of nats a row, that critics may miss
+UNSEEN = 5.0  # nats of all rows together that are not noticed
 
 
 def p_value_of_independence(scores: np.ndarray, rng: np.random.Generator) -> float:
@@ -35,9 +36,9 @@ def p_value_of_independence(scores: np.ndarray, rng: np.random.Generator) -> flo
 
 
 def interval_of(
-    mean: float, error: float, on_training: float, cap: float
+    mean: float, error: float, on_training: float, cap: float, n_rows: int
 ) -> tuple[float, float]:
-    """Interval that holds the true value in nine cases of ten, or infinitely wide.
+    """Return an interval that holds the true value in about nine cases of ten.
 
     Parameters
     ----------
@@ -47,8 +48,18 @@ def interval_of(
         Mean of rows that critics learnt from, which is too high where they overfit.
     cap : float
         What the value could be at most.
+    n_rows : int
+        All rows.
+
+    Notes
+    -----
+    The lower end is below a lower bound by its sampling error alone. What critics miss
+    is not known. The upper end allows for it by what they claim of training rows, and
+    by terms that fall with the rows, sized on known tasks: sharp edges and heavy tails
+    take many rows, and a few nats in all the rows together can't be told from none.
     """
     low = max(0.0, mean - QUANTILE * error)
     missed = max(0.0, on_training - mean)
-    high = max(0.0, mean + MISSED * missed + QUANTILE * error)
+    missed += EDGES * math.sqrt(max(0.0, mean) / n_rows) + UNSEEN / n_rows
+    high = max(0.0, mean) + missed + QUANTILE * error
     return low, high if high < cap else math.inf

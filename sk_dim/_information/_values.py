@@ -48,6 +48,28 @@ def read_columns(label: str, V: Any) -> tuple[list[np.ndarray] | np.ndarray, lis
     return columns, [title for title, _ in named]
 
 
+def read_table(label: str, V: Any) -> list[np.ndarray]:
+    """Return the columns of a table; refuse images and series."""
+    columns, _ = read_columns(label, V)
+    if isinstance(columns, np.ndarray):
+        raise ValueError(
+            f"{label} has rows of shape {columns.shape[1:]}; only columns can be "
+            "joined with others: pass features of images or series, such as "
+            f"DeepInfomaxTransformer().fit_transform({label})."
+        )
+    return columns
+
+
+def to_records(*tables: list[np.ndarray]) -> np.ndarray:
+    """Return the columns of all tables as one array of records."""
+    columns = [column for table in tables for column in table]
+    types = [(f"column {i}", column.dtype) for i, column in enumerate(columns)]
+    records = np.empty(len(columns[0]), dtype=types)
+    for (name, _), column in zip(types, columns, strict=True):
+        records[name] = column
+    return records
+
+
 def _columns_of_frame(V: Any) -> list[tuple[str, Any]] | None:
     """Columns of a frame or of an array of records, or a single column; else None."""
     if hasattr(V, "iloc") and hasattr(V, "columns"):

@@ -61,8 +61,8 @@ def make_class_pairs(
     ------
     ValueError
         If `same` or `hidden` is not from 0 to 1, `n_shared` is not from 0 to `n_parts`,
-        `channel` is no table of probabilities for the classes, or a class has one
-        sample.
+        `channel` is no table of probabilities for the classes, a class has one
+        sample, or there are none.
 
     Notes
     -----
@@ -90,17 +90,12 @@ def make_class_pairs(
     >>> X.shape, Y.shape, f"{information:.2f}"
     ((1000, 8, 8), (1000, 8, 8), '0.63')
     """
-    for name, value in (("same", same), ("hidden", hidden)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}={value}; it is a share, from 0 to 1.")
     n_shared = n_parts if n_shared is None else n_shared
-    if not (n_parts >= 1 and 0 <= n_shared <= n_parts):
-        raise ValueError(
-            f"n_shared={n_shared} of n_parts={n_parts}; it must be from 0 to n_parts, "
-            "which is at least 1."
-        )
+    _check_shares(same, hidden, n_parts, n_shared)
     X, y = np.asarray(X), np.asarray(y)
     check_consistent_length(X, y)
+    if len(X) == 0:
+        raise ValueError("X has no rows; each class needs two, one for X, one for Y.")
     classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     if counts.min() < 2:
         raise ValueError(
@@ -128,6 +123,17 @@ def make_class_pairs(
     of_a_part = information_of_table(shares[:, None] * steps)
     wide_x, wide_y = (np.concatenate(each, axis=-1) for each in parts)
     return Pairs(wide_x, wide_y, n_shared * (1 - hidden) * of_a_part)
+
+
+def _check_shares(same: float, hidden: float, n_parts: int, n_shared: int) -> None:
+    for name, value in (("same", same), ("hidden", hidden)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}={value}; it is a share, from 0 to 1.")
+    if not (n_parts >= 1 and 0 <= n_shared <= n_parts):
+        raise ValueError(
+            f"n_shared={n_shared} of n_parts={n_parts}; it must be from 0 to n_parts, "
+            "which is at least 1."
+        )
 
 
 def _check_channel(channel: ArrayLike, n_classes: int) -> np.ndarray:

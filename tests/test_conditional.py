@@ -1,0 +1,75 @@
+"""Conditional mutual information: closed forms, contracts, wrong input."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_dim import conditional_mutual_information
+
+RNG = np.random.default_rng(0)
+X60, Y60, Z60 = RNG.normal(size=(3, 60))
+NOTHING = pytest.mark.filterwarnings("ignore:no dependence was found")
+
+
+def quick(X, Y, Z, **params):
+    params = {"max_iter": 20, "random_state": 0} | params
+    return conditional_mutual_information(X, Y, Z, **params)
+
+
+def draw_normal(n, partial, seed=0):
+    """X and Y with a common cause Z, and a partial correlation beyond it."""
+    rng = np.random.default_rng(seed)
+    Z, a, b = rng.normal(size=(3, n))
+    return Z + a, Z + partial * a + math.sqrt(1 - partial**2) * b, Z
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("partial", [0.0, 0.8])
+def test_normal_variables_with_a_common_cause(partial):
+    truth = -math.log(1 - partial**2) / 2
+    assert quick(*draw_normal(1200, partial)) == pytest.approx(truth, abs=0.1)
+
+
+def test_two_coins_tell_together_whether_they_are_equal():
+    X, Z = np.random.default_rng(0).integers(2, size=(2, 600))
+    assert quick(X, X == Z, Z) == pytest.approx(math.log(2), abs=0.08)
+
+
+@NOTHING
+def test_frames_of_mixed_columns_and_their_kinds():
+    frame = pd.DataFrame({"a": X60, "b": ["u", "v"] * 30})
+    every = quick(Y60, frame, Z60, max_iter=1)
+    assert every >= 0
+    told = ("auto", [False, True, False])
+    assert quick(Y60, frame, Z60, max_iter=1, discrete=told) == every
+
+
+@NOTHING
+def test_the_same_seed_gives_the_same_value():
+    a, b = (quick(X60, Y60 + X60, Z60, max_iter=2) for _ in range(2))
+    assert a == b
+
+
+@pytest.mark.filterwarnings("ignore:a continuous column is in both")
+def test_a_copy_of_X():
+    assert quick(X60, np.stack([X60, Y60], axis=1), Z60, max_iter=1) == math.inf
+    assert math.isnan(quick(X60, Y60, X60, max_iter=1))
+
+
+@pytest.mark.parametrize(
+    ("Y", "Z", "params", "message"),
+    [
+        (Y60[:9], Z60, {}, "inconsistent numbers of samples"),
+        (Y60, Z60[:9], {}, "inconsistent numbers of samples"),
+        (np.zeros((60, 8, 8)), Z60, {}, r"Y has rows of shape \(8, 8\); only columns"),
+        (Y60, np.zeros((60, 8, 8)), {}, r"fit_transform\(Z\)"),
+        (Y60, Z60 * np.nan, {}, "Input Z contains NaN"),
+        (Y60, Z60, {"bound": "mine"}, "bound='mine' is not known"),
+        (Y60, Z60, {"discrete": ("auto", [True])}, "discrete has 1 entries for Y"),
+    ],
+)
+def test_bad_input(Y, Z, params, message):
+    with pytest.raises(ValueError, match=message):
+        quick(X60, Y, Z, **params)
