@@ -85,6 +85,13 @@ def test_the_mixture_critic_scores_pairs_one_by_one():
             assert found[i, j].item() == pytest.approx(score.item(), abs=1e-4)
 
 
+def test_a_tied_mixture_critic_is_symmetric():
+    torch.manual_seed(0)
+    critic = MixtureCritic((5,), (5,), is_tied=True).eval()
+    x, y = torch.randn(4, 5), torch.randn(6, 5)
+    assert torch.allclose(critic(x, y), critic(y, x).T, atol=1e-5)
+
+
 def test_a_mixture_critic_at_its_start_tells_next_to_nothing():
     torch.manual_seed(0)
     scores = MixtureCritic((5,), (3,)).eval()(torch.randn(50, 5), torch.randn(50, 3))
@@ -402,6 +409,8 @@ def test_an_encoder_of_both_is_fitted_once(monkeypatch):
     found = quick(max_iter=1).fit(X, Y)
     assert len(fitted) == len(found._critics)
     assert min(fitted) > 200
+    assert all(critic.of_x is critic.of_y for critic in found._critics)
+    assert "tied mixture" in {row["critic"] for row in found.history_}
 
 
 # Bad input

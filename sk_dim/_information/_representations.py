@@ -132,29 +132,30 @@ class Representation:
             V if more is None else V.with_rows(more)
             for V, more in zip((X, Y), self.extra, strict=True)
         ]
-        encoders = self._fit_encoders([V.values for V in variables], rng)
-        ways_x, ways_y = (
-            side.fit(V, encoder)
-            for side, V, encoder in zip(self.sides, variables, encoders, strict=True)
-        )
+        ways_x, ways_y = self._fit_ways(variables, rng)
         if not (self.learns and self.tries_others):
             return [(GIVEN, ways_x[0], ways_y[0])]
         names = ["mixture", *_normal_critics(ways_x[0], ways_y[0])]
+        if ways_x[0] is ways_y[0]:
+            names.insert(0, "tied mixture")
         others = [(name, ways_x[0], ways_y[0]) for name in names]
         return [(GIVEN, ways_x[-1], ways_y[-1]), *others]
 
-    def _fit_encoders(
-        self, values: list[np.ndarray], rng: np.random.RandomState
-    ) -> list[Encoder | None]:
-        """Fit an encoder for each, or one for both where they are of one kind."""
+    def _fit_ways(
+        self, variables: list[Variable], rng: np.random.RandomState
+    ) -> list[list[Shown]]:
+        """Learn ways to show each, or one for both where they are of one kind."""
+        X, Y = variables
         first, second = (side.encoder for side in self.sides)
-        is_alike = values[0].shape[1:] == values[1].shape[1:]
+        is_alike = X.values.shape[1:] == Y.values.shape[1:]
         if first and second and is_alike and first.is_like(second):
-            both = first.fit(np.concatenate(values), rng.randint(2**31))
-            return [both, both]
+            both = X.with_rows(Y)
+            encoder = first.fit(both.values, rng.randint(2**31))
+            ways: list[Shown] = [Encoded(encoder, both)]
+            return [ways, ways]
         return [
-            None if encoder is None else encoder.fit(each, rng.randint(2**31))
-            for encoder, each in zip((first, second), values, strict=True)
+            side.fit(V, side.encoder and side.encoder.fit(V.values, rng.randint(2**31)))
+            for side, V in zip(self.sides, variables, strict=True)
         ]
 
 
