@@ -139,8 +139,9 @@ class MutualInformationEstimator(BaseEstimator):
     than they do, so lower bounds stay lower bounds. Encoders and components are learnt
     from rows that are not judged by them, and from extra ones. Three kinds of critics
     are tried on components: the given one; one that assumes normal variables; and one
-    that looks for hidden classes that both have in common. The rows that stop training
-    choose among them. The given one is shown the columns of a wide table as they are.
+    that looks for hidden classes that both have in common, by a net for each or, where
+    X and Y are of one kind, by one for both. The rows that stop training choose. The
+    given one is shown the columns of a wide table as they are.
 
     *Interval*. The lower end is the mean over held-out rows less 1.645 standard errors.
     The upper end is as far above, and further by what critics claim to know of rows
@@ -522,7 +523,7 @@ def _known_without_training(X: Variable, Y: Variable, n_copies: int) -> float | 
     if len(X) < FEW_ROWS:
         warn(
             f"{len(X)} rows are few for a net to learn from and to be judged by: the "
-            "value will be too low, and uncertain beyond its standard error.",
+            "value will be too low, and the truth may well be outside interval_.",
         )
     for name, V in (("X", X), ("Y", Y)):
         if V.is_constant:

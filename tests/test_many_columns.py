@@ -101,6 +101,15 @@ def test_a_mixture_critic_at_its_start_tells_next_to_nothing():
 # Components
 
 
+@NOTHING
+@pytest.mark.filterwarnings("ignore:4 rows are few")
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 40)])
+def test_four_rows_are_enough_not_to_fail(shape):
+    X, Y = np.random.default_rng(0).normal(size=(2, 4, *shape))
+    found = quick(max_iter=1).fit(X, Y)
+    assert found.interval_ == (0.0, math.inf)
+
+
 @pytest.mark.parametrize("n", [3, 20, 300])
 def test_components_are_uncorrelated_and_their_variances_are_roots(n):
     rng = np.random.default_rng(0)
@@ -331,21 +340,6 @@ def test_encoders_do_not_see_the_rows_that_they_are_judged_by(n):
     assert not hasattr(found.representation[0], "seen_")
 
 
-@NOTHING
-@pytest.mark.parametrize("is_fitted", [False, True])
-@pytest.mark.parametrize("n_components", [3, 64])
-def test_a_transformer_of_the_user(n_components, is_fitted):
-    X, Y, _ = make_wide_pairs(300, n_columns=80, rank=2, random_state=0)
-    transformer = PCA(n_components)
-    if is_fitted:
-        transformer = FrozenEstimator(transformer.fit(X))
-    found = clone(quick(max_iter=8, representation=transformer)).fit(X, Y)
-    assert found.mutual_information_ > 0.3
-    again = pickle.loads(pickle.dumps(found))
-    assert again.score(X, Y) == found.score(X, Y)
-    assert copy.deepcopy(found).score(X, Y) == found.score(X, Y)
-
-
 class ReadsFiles(TransformerMixin, BaseEstimator):
     """Values behind names, as a reader of files would give."""
 
@@ -360,6 +354,31 @@ class ReadsFiles(TransformerMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return True
+
+
+@NOTHING
+def test_codes_of_a_transformer_are_told_apart_by_value():
+    rng = np.random.default_rng(0)
+    names = rng.choice(list("abcdefghijkl"), 600)
+    codes = ReadsFiles({name: [ord(name) * 7 % 12] for name in names})
+    found = quick(max_iter=10, representation=(codes, "auto")).fit(names, names)
+    assert found._critics[0].of_x.shape == (12,)
+    assert found.mutual_information_ > 1.5
+
+
+@NOTHING
+@pytest.mark.parametrize("is_fitted", [False, True])
+@pytest.mark.parametrize("n_components", [3, 64])
+def test_a_transformer_of_the_user(n_components, is_fitted):
+    X, Y, _ = make_wide_pairs(300, n_columns=80, rank=2, random_state=0)
+    transformer = PCA(n_components)
+    if is_fitted:
+        transformer = FrozenEstimator(transformer.fit(X))
+    found = clone(quick(max_iter=8, representation=transformer)).fit(X, Y)
+    assert found.mutual_information_ > 0.3
+    again = pickle.loads(pickle.dumps(found))
+    assert again.score(X, Y) == found.score(X, Y)
+    assert copy.deepcopy(found).score(X, Y) == found.score(X, Y)
 
 
 def test_samples_that_only_a_fitted_transformer_can_read():
@@ -437,6 +456,7 @@ class Flat(Remembers):
         (X70, {"representation": PCA}, {}, "it must be 'auto', 'columns'"),
         (X70, {"representation": ["auto"] * 3}, {}, "or a pair of these"),
         (X70, {"representation": PCA(99)}, {}, "=PCA cannot be fitted on X: n_comp"),
+        (X70, {"representation": PCA(99)}, {}, "If it is fitted before"),
         (X70, {"representation": Fails()}, {}, "=Fails cannot transform X: told to"),
         (X70, {"representation": Flat()}, {}, "=Flat cannot transform X: Expected 2D"),
         (

@@ -90,11 +90,13 @@ def ours(args):
                 for key in data.files
                 if key.startswith(f"{name}|{seed}|benchmark-mi")
             }
+            intervals = {}
             for bound in args.bounds:
                 estimator = MutualInformationEstimator(bound, random_state=int(seed))
                 found[f"sk_dim, {bound}"] = timed(
                     lambda X, Y, e=estimator: e.fit(X, Y).mutual_information_, X, Y
                 )
+                intervals[f"sk_dim, {bound}"] = estimator.interval_
             if X.shape[1] == Y.shape[1] == 1:
                 found["mutual_info_regression"] = timed(
                     lambda X, Y: mutual_info_regression(X, Y[:, 0])[0], X, Y
@@ -110,6 +112,7 @@ def ours(args):
                         "method": method,
                         "value": round(float(value), 4),
                         "seconds": round(float(seconds), 2),
+                        "interval": intervals.get(method),
                     }
                 )
             print(
@@ -154,8 +157,25 @@ def tables(args):
                     spread = f"±{found.std():.3f}" * (len(found) > 1)
                     cells.append(f"{found.mean():+.3f}{spread}")
             print(f"| {task} | {' | '.join(cells)} |")
+        print_coverage([each for each in results if each["rows"] == n_rows])
     if args.plot:
         draw(errors, methods, counts, args.plot)
+
+
+def print_coverage(results):
+    """Print how many intervals of each task hold the truth, and their mean width."""
+    with_one = [each for each in results if each.get("interval")]
+    for task in TASKS:
+        of_task = [each for each in with_one if each["task"] == task]
+        for method in dict.fromkeys(each["method"] for each in of_task):
+            own = [each for each in of_task if each["method"] == method]
+            low, high = np.transpose([each["interval"] for each in own])
+            truth = own[0]["truth"]
+            n_held = int(((low <= truth) & (truth <= high)).sum())
+            print(
+                f"{task}, {method}: {n_held} of {len(own)} intervals hold {truth:.3f}, "
+                f"mean width {np.mean(high - low):.3f}"
+            )
 
 
 def draw(errors, methods, counts, path):

@@ -15,18 +15,18 @@ from sk_dim.datasets import make_normal_pairs
 
 # %%
 # First, pairs whose mutual information is known: normal variables of growing
-# correlation. Points on the dashed line are exact.
+# correlation. Points on the dashed line are exact; bars are 90 % intervals.
 
 truths = np.array([0.1, 0.5, 1.0])
 found = []
 for truth in truths:
     X, Y, _ = make_normal_pairs(2500, mutual_information=truth, random_state=0)
     estimator = MutualInformationEstimator(random_state=0).fit(X, Y)
-    found.append((estimator.mutual_information_, estimator.standard_error_))
-values, errors = np.transpose(found)
-plt.errorbar(truths, values, 2 * errors, fmt="o", capsize=4)
+    found.append((estimator.mutual_information_, *estimator.interval_))
+values, low, high = np.transpose(found)
+plt.errorbar(truths, values, [values - low, high - values], fmt="o", capsize=4)
 plt.axline((0, 0), slope=1, color="grey", linestyle="--")
-plt.gca().set(xlabel="truth, nats", ylabel="estimate ± 2 standard errors, nats")
+plt.gca().set(xlabel="truth, nats", ylabel="estimate and 90 % interval, nats")
 
 # %%
 # Points on a noisy circle are dependent, though their correlation is near 0.
@@ -39,7 +39,9 @@ print(f"correlation {np.corrcoef(x, y)[0, 1]:.2f}")
 print(f"mutual information {mutual_information(x, y, random_state=0):.2f} nats")
 
 # %%
-# Images and their labels share at most the entropy of the labels, log 10 = 2.3 nats.
+# Images are read through features that a small Deep InfoMax transformer learns from
+# them. Images of digits and their labels share at most the entropy of the labels,
+# log 10 = 2.30 nats.
 
 images, labels = load_digits().images, load_digits().target
 print(f"{mutual_information(images, labels, random_state=0):.2f} nats")

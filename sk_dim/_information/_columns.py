@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sk_dim._information._flattened import MIN_SIDE, find_side
+from sk_dim._information._flattened import MAX_COMPARED, MIN_SIDE, find_side
 from sk_dim._information._values import read_columns, to_names, to_numbers
 from sk_dim._inputs._formats import read_format
 from sk_dim._validation import warn
@@ -100,7 +100,8 @@ class Reader:
 
     def _find_images(self, columns: list[np.ndarray], titles: list[str]) -> None:
         if len(columns) >= MIN_SIDE**2 and all(c.dtype.kind in "iuf" for c in columns):
-            self.side = find_side(self._stack(columns, titles))
+            some = [c[:: -(-len(c) // MAX_COMPARED)] for c in columns]
+            self.side = find_side(self._stack(some, titles))
 
     def _stack(self, columns: list[np.ndarray], titles: list[str]) -> np.ndarray:
         return np.stack(

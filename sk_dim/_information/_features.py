@@ -24,6 +24,7 @@ POWER = 0.5  # of the variances of components: 1 leaves them, 0 makes them equal
 CLIP = 10.0  # standard deviations of features, and of inputs
 MAX_LEARNT = 3_000  # rows that an encoder learns from
 N_EPOCHS = 2  # of the encoder
+AS_GIVEN = " (If it is fitted before, it is shown samples as they are given.)"
 
 
 class Components:
@@ -48,8 +49,10 @@ class Components:
         table = self._table(V if first is None else first(V))
         n_components = min(N_COMPONENTS, *table.shape)
         # A seed of its own: the same rows give the same components.
-        self.pca = PCA(n_components, svd_solver="randomized", random_state=0).fit(table)
-        variances = np.maximum(self.pca.explained_variance_, 1e-6)
+        pca = PCA(n_components, svd_solver="randomized", random_state=0)
+        with np.errstate(invalid="ignore"):  # a single row has no variance
+            self.pca = pca.fit(table)
+        variances = np.maximum(np.nan_to_num(self.pca.explained_variance_), 1e-6)
         scale = variances ** ((POWER - 1) / 2)
         self.scale = scale / math.sqrt(np.mean(variances * scale**2))
         self.shape = (n_components,)
@@ -106,14 +109,15 @@ class Encoder:
                 transformer.fit(values[rows])
         else:
             transformer = clone(transformer)
-            with refusals(transformer, "be fitted on", self.label):
+            with refusals(transformer, "be fitted on", self.label, AS_GIVEN):
                 transformer.fit(values)
         return Encoder(self.label, transformer, kind=self.kind)
 
     def __call__(self, V: Variable) -> Variable:
         """Return features as a table of numbers."""
         features = transformed(self.transformer, self.label, V.values)
-        table = np.asarray(features, dtype=np.float64)
+        with refusals(self.transformer, "make numbers of", self.label):
+            table = np.asarray(features, dtype=np.float64)
         d = table.shape[1]
         return Variable(table, np.zeros(d, dtype=bool), np.ones(d, dtype=bool))
 
@@ -126,14 +130,14 @@ def transformed(transformer: Any, label: str, V: Any) -> Any:
 
 
 @contextmanager
-def refusals(transformer: Any, verb: str, label: str) -> Iterator[None]:
+def refusals(transformer: Any, verb: str, label: str, hint: str = "") -> Iterator[None]:
     """Say which transformer does not suit which variable, where one fails."""
     try:
         yield
     except Exception as error:
         raise ValueError(
             f"representation={type(transformer).__name__} cannot {verb} {label}: "
-            f"{error}"
+            f"{error}{hint}"
         ) from error
 
 

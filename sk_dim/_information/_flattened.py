@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 MIN_SIDE = 8
-MAX_COMPARED = 2_000  # rows by which columns are compared
+MAX_COMPARED = 2_000  # rows that suffice
 PEAK = 0.1  # by which neighbours are more alike than pixels half a row apart
 
 
@@ -15,13 +15,12 @@ def find_side(table: np.ndarray) -> int:
     Pixels below one another are as alike as neighbours in a row are; columns that are
     half a row apart are less so. 0 where it does not look like this.
     """
-    n, n_columns = table.shape
+    n_columns = table.shape[1]
     side = math.isqrt(n_columns)
     if side < MIN_SIDE or side * side != n_columns:
         return 0
-    values = table[:: -(-n // MAX_COMPARED)]
     with np.errstate(over="ignore", invalid="ignore"):
-        deviations = values - values.mean(0)
+        deviations = table - table.mean(0)
         norms = np.sqrt(np.sum(deviations**2, axis=0))
     if not np.isfinite(norms).all():
         return 0

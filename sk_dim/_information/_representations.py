@@ -89,7 +89,7 @@ class Side:
         """Learn ways to show V from training rows, the best for many columns first."""
         if encoder is not None:
             return [Encoded(encoder, V)]
-        if self.transformer is not None:
+        if self.transformer is not None and not V.is_name.any():
             return [show_features(V)]
         columns = Preprocessor(V)
         return [Components(V, columns), columns] if self.is_wide else [columns]
