@@ -294,9 +294,9 @@ def test_images_and_their_labels():
 @pytest.mark.slow
 def test_series_that_share_their_class():
     rng = np.random.default_rng(0)
-    classes = rng.integers(4, size=600)
+    classes = rng.integers(4, size=2000)
     times = np.arange(64)
-    phases = rng.uniform(0, 6, size=(600, 1))
+    phases = rng.uniform(0, 6, size=(2000, 1))
     waves = np.sin(times * (0.2 + 0.2 * classes[:, None]) + phases)
     waves = (waves + 0.3 * rng.normal(size=waves.shape))[:, None]
     X, Y, truth = make_class_pairs(waves, classes, 3000, random_state=0)
