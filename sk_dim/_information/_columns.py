@@ -86,8 +86,8 @@ class Reader:
         if self.finds_images and not isinstance(columns, np.ndarray):
             self._find_images(columns, titles)
         if self.side:
-            pass
-        elif not isinstance(columns, np.ndarray):
+            return self._convert(columns, titles)
+        if not isinstance(columns, np.ndarray):
             self._learn_kinds(columns, titles)
         elif not isinstance(self.discrete, str) and np.any(self.discrete):
             raise ValueError(
