@@ -129,8 +129,8 @@ def test_components_of_columns_are_those_of_their_ranks():
     X, _, _ = make_wide_pairs(300, n_columns=70, random_state=0)
     tables = table(X), table(np.sinh(3 * X))
     columns = [Preprocessor(V) for V in tables]
-    ways = [Components(V, first) for V, first in zip(tables, columns, strict=True)]
-    a, b = (way(way.first(V)) for way, V in zip(ways, tables, strict=True))
+    ranks = [way(V) for way, V in zip(columns, tables, strict=True)]
+    a, b = (Components(rows, columns[0])(rows) for rows in ranks)
     assert np.corrcoef(a[:, 0].numpy(), b[:, 0].numpy())[0, 1] ** 2 > 0.999
 
 

@@ -412,7 +412,7 @@ def test_shares_of_rows_come_back_in_order():
     of_x, of_y = Preprocessor(x), Preprocessor(y)
     critic = TrainedCritic("hybrid", of_x, of_y, PAIR_CRITICS, CPU, seed=0)
     rows = of_x(x), of_y(y)
-    critic.train(rows, rows, READ_OUTS["nwj"], 2)
+    list(critic.train(rows, rows, READ_OUTS["nwj"], 2))
     few = dataclasses.replace(READ_OUTS["nwj"], n_candidates=60)
     all_at_once, _ = critic.judge(rows, READ_OUTS["nwj"])
     in_groups, n_candidates = critic.judge(rows, few)

@@ -11,7 +11,6 @@ from sk_dim._information._normal_part import NormalPart
 N_UNITS = 256  # of the nets of either side
 N_MIXTURES = 4
 N_CLASSES = 32  # of each mixture
-DROPOUT = 0.5
 NO_CLASS = -3.0  # log weight, at first, of what two rows have in common by chance
 
 
@@ -28,7 +27,7 @@ class NormalCritic(nn.Module):
         Components of either side that are used.
     """
 
-    is_trained = False
+    n_steps = 0
 
     def __init__(
         self, x_shape: tuple[int, ...], y_shape: tuple[int, ...], *, n_leading: int
@@ -74,6 +73,8 @@ class MixtureCritic(nn.Module):
     would be.
     """
 
+    n_steps = 600  # 1,000 gain .004 nats of .05 that are missed
+
     def __init__(
         self,
         x_shape: tuple[int, ...],
@@ -82,6 +83,7 @@ class MixtureCritic(nn.Module):
         is_tied: bool = False,
     ) -> None:
         super().__init__()
+        self.is_tied = is_tied
         self.of_x = _side(*x_shape)
         self.of_y = self.of_x if is_tied else _side(*y_shape)
         self.log_odds = nn.Parameter(
@@ -92,22 +94,49 @@ class MixtureCritic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Score batches (m, d_x) and (n, d_y): (m, n)."""
+        if self.is_tied:  # in one pass
+            outputs = self.of_x(torch.cat([x, y])).split([len(x), len(y)])
+        else:
+            outputs = self.of_x(x), self.of_y(y)
         f, g = (
-            net(batch).unflatten(1, (N_MIXTURES, N_CLASSES)).softmax(2).movedim(1, 0)
-            for net, batch in ((self.of_x, x), (self.of_y, y))
+            output.unflatten(1, (N_MIXTURES, N_CLASSES)).softmax(2).movedim(1, 0)
+            for output in outputs
         )
         ratios = (f * self.log_odds.exp().unsqueeze(1)) @ g.mT  # (mixtures, m, n)
         logs = (ratios + self.no_class.exp()[:, None, None]).log()
-        return (self.weights[:, None, None] * logs).sum(0)
+        return torch.einsum("b,bmn->mn", self.weights, logs)
+
+
+class _HalfDropout(nn.Module):
+    """Set each input to 0 with probability a half, and double the others.
+
+    A random bit is enough for each. To look the eight bits of a byte up takes a third
+    of the time of eight random numbers on a CPU.
+    """
+
+    factors: Tensor  # of eight inputs, for each byte
+
+    def __init__(self) -> None:
+        super().__init__()
+        bits = (torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1
+        self.register_buffer("factors", 2.0 * bits, persistent=False)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Drop inputs of any shape, in training alone."""
+        if not self.training:
+            return batch
+        n = batch.numel()
+        random_bytes = torch.randint(256, (-(-n // 8),), device=batch.device)
+        return batch * self.factors[random_bytes].flatten()[:n].view(batch.shape)
 
 
 def _side(n_in: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Dropout(DROPOUT),
+        _HalfDropout(),
         nn.Linear(n_in, N_UNITS),
         nn.LayerNorm(N_UNITS),
         nn.ReLU(),
-        nn.Dropout(DROPOUT),
+        _HalfDropout(),
         nn.Linear(N_UNITS, N_MIXTURES * N_CLASSES),
     )
 

@@ -1,7 +1,6 @@
 """What critics are shown of images, series and wide tables: components of features."""
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,10 +19,11 @@ from sk_dim._information._variables import Preprocessor
 
 WIDE = 64  # columns from which on a table is shown by its components
 N_COMPONENTS = 128
+N_POWERS = 4  # iterations of the randomised SVD, of 7 by default, for half its time
 POWER = 0.5  # of the variances of components: 1 leaves them, 0 makes them equal
 CLIP = 10.0  # standard deviations of features, and of inputs
-MAX_LEARNT = 3_000  # rows that an encoder learns from
-N_EPOCHS = 2  # of the encoder
+MAX_LEARNT = 1_500  # rows that an encoder learns from
+N_EPOCHS = 1  # of the encoder
 AS_GIVEN = " (If it is fitted before, it is shown samples as they are given.)"
 
 
@@ -36,20 +36,27 @@ class Components:
 
     Parameters
     ----------
-    V : Variable
-        Training rows of a table.
+    rows : Tensor or Variable
+        Training rows: what `first` has made of them, or features.
     first : Preprocessor or None, default=None
-        What columns are shown by, fitted to these rows; None for features.
+        What columns are shown by; None for features.
     """
 
-    def __init__(self, V: Variable, first: Preprocessor | None = None) -> None:
+    def __init__(
+        self, rows: Tensor | Variable, first: Preprocessor | None = None
+    ) -> None:
         self.first = first
-        if first is None:
-            self.scaler = StandardScaler().fit(V.values)
-        table = self._table(V if first is None else first(V))
+        if isinstance(rows, Variable):
+            self.scaler = StandardScaler().fit(rows.values)
+        table = self._table(rows)
         n_components = min(N_COMPONENTS, *table.shape)
         # A seed of its own: the same rows give the same components.
-        pca = PCA(n_components, svd_solver="randomized", random_state=0)
+        pca = PCA(
+            n_components,
+            svd_solver="randomized",
+            iterated_power=N_POWERS,
+            random_state=0,
+        )
         with np.errstate(invalid="ignore"):  # a single row has no variance
             self.pca = pca.fit(table)
         variances = np.maximum(np.nan_to_num(self.pca.explained_variance_), 1e-6)
@@ -104,9 +111,7 @@ class Encoder:
             transformer = DeepInfomaxTransformer(
                 input_type=self.kind, max_iter=N_EPOCHS, random_state=seed
             )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of few rows
-                transformer.fit(values[rows])
+            transformer.fit(values[rows])
         else:
             transformer = clone(transformer)
             with refusals(transformer, "be fitted on", self.label, AS_GIVEN):
@@ -148,13 +153,13 @@ class Encoded:
     ----------
     encoder : Encoder
         Fitted.
-    V : Variable
-        Training rows.
+    features : Variable
+        What it makes of training rows.
     """
 
-    def __init__(self, encoder: Encoder, V: Variable) -> None:
+    def __init__(self, encoder: Encoder, features: Variable) -> None:
         self.first = encoder
-        self.then = show_features(encoder(V))
+        self.then = show_features(features)
         self.shape, self.is_normal = self.then.shape, self.then.is_normal
 
     def __call__(self, features: Variable) -> Tensor:

@@ -28,7 +28,7 @@ N_JUDGED = 1_000  # rows that are judged at least, where there are as many
 N_STOP = 2_000  # rows at most that stop a training
 STOP_SHARE = 0.1  # of the rows of a training, to stop it by
 BATCH_SIZE = 128  # rows a step, each a candidate for all others
-N_STEPS = 1000  # of max_iter="auto", where the rows are enough
+N_STEPS = 1000  # of max_iter="auto", where the rows are enough and critics don't say
 MAX_EPOCHS = 60
 N_CHECKS = 25  # of the early stopping, in a training of full length
 N_STOP_CANDIDATES = (
@@ -87,6 +87,11 @@ def draw_stop(
     return rows[order[n_first:]], rows[order[:n_first]]
 
 
+def standard_error(shares: Tensor) -> float:
+    """Return that of the mean of what rows add to a value."""
+    return float(shares.std(correction=0) / math.sqrt(len(shares)))
+
+
 def n_judged(folds: np.ndarray) -> int:
     """Count the folds that it takes to judge as many rows as are wanted."""
     n_rows = np.cumsum(np.bincount(folds))
@@ -128,55 +133,61 @@ class TrainedCritic:
         self.device = device
         self.seed = seed
         self.is_none = True
-        self.best = -math.inf  # value on the rows that stop its training
+        self.best = -math.inf  # value on the rows that stop its training, and what
+        self.stop_shares = torch.zeros(1)  # each of them adds to it
         with seeded(seed, torch.device("cpu")):
             self.critic = builds[name](of_x.shape, of_y.shape).to(device)
 
     def train(
         self, train: Inputs, stop: Inputs, read_out: ReadOut, n_epochs: Any
-    ) -> list[dict[str, float]]:
-        """Train, and keep the critic that was best on the rows to stop by."""
+    ) -> Iterator[dict[str, float]]:
+        """Train, and keep the critic that was best on the rows to stop by.
+
+        Yields what is known at each check, so that a training can be left.
+        """
         x, y = train
         if len(x) == 1:
-            return []  # there is no other row to tell it from
+            return  # there is no other row to tell it from
         learn_normal = getattr(self.critic, "learn_normal", None)
         if learn_normal is not None:
             of = [torch.from_numpy(p.is_normal).to(x) for p in (self.of_x, self.of_y)]
             learn_normal(x, y, *of)
         n_batches = max(1, round(len(x) / BATCH_SIZE))
-        if n_epochs == "auto":
-            n_epochs = min(MAX_EPOCHS, -(-N_STEPS // n_batches))
-        n_steps = n_epochs * n_batches
-        if not getattr(self.critic, "is_trained", True):
-            n_steps = 0
+        n_steps = getattr(self.critic, "n_steps", N_STEPS)
+        if n_steps:
+            if n_epochs == "auto":
+                n_epochs = min(MAX_EPOCHS, -(-n_steps // n_batches))
+            n_steps = n_epochs * n_batches
         n_checks = min(N_CHECKS, n_steps)
         training = _Training(self.critic, x, y, *stop, n_steps, read_out, self.seed)
         if self.is_static and self.device.type == "cuda":
             training.graphs = StepGraphs(training, training._compute_step)
         training.check()
-        history: list[dict[str, float]] = []
+        self.best, self.stop_shares = training.best, training.best_shares
         start = time.monotonic()
         for i in range(1, n_checks + 1):
             seen = training.run_to(n_steps * i // n_checks)
             value = training.check()
-            epoch = training.n_done / n_batches
-            history.append({"epoch": epoch, "train": seen, "stop": value})
-            history[-1]["seconds"] = time.monotonic() - start
-            if not (math.isfinite(seen) and math.isfinite(value)):
+            self.best, self.stop_shares = training.best, training.best_shares
+            is_finite = math.isfinite(seen) and math.isfinite(value)
+            if not is_finite:
                 warn(
                     "training diverged, and the critic of before is used; "
                     "bound='infonce' is more robust.",
                 )
-                break
-            if training.n_worse >= PATIENCE:
+            yield {
+                "epoch": training.n_done / n_batches,
+                "train": seen,
+                "stop": value,
+                "seconds": time.monotonic() - start,
+            }
+            if not is_finite or training.n_worse >= PATIENCE:
                 break
         training.graphs = None  # which hold it, and memory of the device
-        self.best = training.best
         # No critic at all tells 0 nats. Few rows to stop by tell that only roughly.
-        self.is_none = not training.best > -training.error
+        self.is_none = not self.best > -standard_error(self.stop_shares)
         if training.kept:
             self.critic.load_state_dict(training.kept)
-        return history
 
     def judge(
         self, inputs: Inputs, read_out: ReadOut, *, even_if_none: bool = False
@@ -302,7 +313,7 @@ class _Training:
         self.batches: list[Tensor] = []
         self.n_done = 0
         self.best = -math.inf
-        self.error = 0.0  # standard error of the best
+        self.best_shares = torch.zeros(1)  # of the rows to stop by
         self.kept: dict[str, Tensor] = {}
         self.n_worse = 0  # checks since the best
 
@@ -356,7 +367,7 @@ class _Training:
         self.n_worse += 1
         if value > self.best:
             self.best, self.kept = value, copy.deepcopy(critic.state_dict())
-            self.error = float(shares.std(correction=0) / math.sqrt(len(shares)))
+            self.best_shares = shares
             self.n_worse = 0
         return value
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,6 +18,7 @@ from sk_dim._information._features import (
     show_features,
     transformed,
 )
+from sk_dim._information._shown_rows import ShownRows
 from sk_dim._information._variables import Preprocessor
 
 CHOICES = "auto", "columns", "features"
@@ -85,14 +87,40 @@ class Side:
         """Whether more than the scale of columns is learnt from the rows."""
         return self.encoder is not None or self.is_wide
 
-    def fit(self, V: Variable, encoder: Encoder | None) -> list[Shown]:
-        """Learn ways to show V from training rows, the best for many columns first."""
+    def fit(self, learnt_from: "_TrainingRows", encoder: Encoder | None) -> list[Shown]:
+        """Learn ways to show its variable, the best for many columns first."""
         if encoder is not None:
-            return [Encoded(encoder, V)]
+            return [Encoded(encoder, learnt_from.by(encoder))]
+        V = learnt_from.variable
         if self.transformer is not None and not V.is_name.any():
             return [show_features(V)]
         columns = Preprocessor(V)
-        return [Components(V, columns), columns] if self.is_wide else [columns]
+        if not self.is_wide:
+            return [columns]
+        return [Components(learnt_from.by(columns), columns), columns]
+
+
+class _TrainingRows:
+    """Rows of one variable that ways to show it are learnt from."""
+
+    def __init__(
+        self, shown: ShownRows, side: int, rows: np.ndarray, extra: Variable | None
+    ) -> None:
+        self.shown, self.side, self.rows, self.extra = shown, side, rows, extra
+        V = shown.variables[side][rows]
+        self.variable = V if extra is None else _below(V, extra)
+
+    def by(self, first: Encoder | Preprocessor) -> Any:
+        """Return what a first step makes of them."""
+        made = self.shown.by(first, self.side)[self.rows]
+        return made if self.extra is None else _below(made, first(self.extra))
+
+
+def _below(upper: Any, lower: Any) -> Any:
+    """Put rows of the same variable, or of the same tensor, below others."""
+    if isinstance(upper, Variable):
+        return upper.with_rows(lower)
+    return torch.cat([upper, lower])
 
 
 class Representation:
@@ -125,14 +153,14 @@ class Representation:
         return any(side.learns for side in self.sides)
 
     def fit(
-        self, X: Variable, Y: Variable, rng: np.random.RandomState
+        self, shown: ShownRows, rows: np.ndarray, rng: np.random.RandomState
     ) -> list[tuple[str, Shown, Shown]]:
         """Learn from training rows; names of critics and how both are shown to them."""
-        variables = [
-            V if more is None else V.with_rows(more)
-            for V, more in zip((X, Y), self.extra, strict=True)
+        learnt_from = [
+            _TrainingRows(shown, side, rows, extra)
+            for side, extra in enumerate(self.extra)
         ]
-        ways_x, ways_y = self._fit_ways(variables, rng)
+        ways_x, ways_y = self._fit_ways(learnt_from, rng)
         if not (self.learns and self.tries_others):
             return [(GIVEN, ways_x[0], ways_y[0])]
         names = ["mixture", *_normal_critics(ways_x[0], ways_y[0])]
@@ -142,20 +170,24 @@ class Representation:
         return [(GIVEN, ways_x[-1], ways_y[-1]), *others]
 
     def _fit_ways(
-        self, variables: list[Variable], rng: np.random.RandomState
+        self, learnt_from: list[_TrainingRows], rng: np.random.RandomState
     ) -> list[list[Shown]]:
         """Learn ways to show each, or one for both where they are of one kind."""
-        X, Y = variables
+        X, Y = (rows.variable for rows in learnt_from)
         first, second = (side.encoder for side in self.sides)
         is_alike = X.values.shape[1:] == Y.values.shape[1:]
         if first and second and is_alike and first.is_like(second):
-            both = X.with_rows(Y)
-            encoder = first.fit(both.values, rng.randint(2**31))
-            ways: list[Shown] = [Encoded(encoder, both)]
+            encoder = first.fit(X.with_rows(Y).values, rng.randint(2**31))
+            features = _below(*(rows.by(encoder) for rows in learnt_from))
+            ways: list[Shown] = [Encoded(encoder, features)]
             return [ways, ways]
         return [
-            side.fit(V, side.encoder and side.encoder.fit(V.values, rng.randint(2**31)))
-            for side, V in zip(self.sides, variables, strict=True)
+            side.fit(
+                rows,
+                side.encoder
+                and side.encoder.fit(rows.variable.values, rng.randint(2**31)),
+            )
+            for side, rows in zip(self.sides, learnt_from, strict=True)
         ]
 
 

@@ -1,0 +1,133 @@
+"""Critics that compete, and the dropout of those that look for hidden classes."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sk_dim._information._columns import Variable
+from sk_dim._information._component_critics import _HalfDropout
+from sk_dim._information._held_out import TrainedCritic
+from sk_dim._information._race import N_HEATS, is_behind, race
+from sk_dim._information._read_outs import READ_OUTS
+from sk_dim._information._shown_rows import ShownRows
+from sk_dim._information._variables import Preprocessor
+from sk_dim.datasets import make_normal_pairs
+
+CPU = torch.device("cpu")
+INFONCE = READ_OUTS["infonce"]
+
+
+class Scaled(nn.Module):
+    """Score by a product, whose best scale is known, times what it is given."""
+
+    def __init__(self, *shapes, factor=1.0):
+        super().__init__()
+        self.factor = factor
+        self.scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, y):
+        return self.factor * self.scale * x @ y.T
+
+
+BUILDS = {
+    "right": Scaled,
+    "the same": Scaled,
+    "nothing": lambda *shapes: Scaled(*shapes, factor=0.0),
+    "wrong": lambda *shapes: Scaled(*shapes, factor=float("nan")),
+}
+
+
+def start(*names, n=600):
+    X, Y, _ = make_normal_pairs(n, mutual_information=0.5, random_state=0)
+    variables = [
+        Variable(values, np.zeros(1, dtype=bool), np.ones(1, dtype=bool))
+        for values in (X, Y)
+    ]
+    ways = [Preprocessor(V) for V in variables]
+    critics = [TrainedCritic(name, *ways, BUILDS, CPU, seed=0) for name in names]
+    rows = np.arange(n)
+    return critics, ShownRows(*variables, CPU), rows[: n // 2], rows[n // 2 :]
+
+
+def run(*names):
+    critics, *rows = start(*names)
+    best, history = race(critics, *rows, INFONCE, "auto")
+    counts = [sum(row["critic"] == name for row in history) for name in names]
+    return best, counts
+
+
+@pytest.mark.parametrize("names", [("right", "nothing"), ("nothing", "right")])
+def test_who_is_clearly_behind_is_left_after_the_heats(names):
+    best, counts = run(*names)
+    assert best.name == "right"
+    assert counts[names.index("nothing")] == N_HEATS
+    assert counts[names.index("right")] > N_HEATS
+
+
+def test_equals_both_learn_to_the_end():
+    _, counts = run("right", "the same")
+    assert counts[0] == counts[1] > N_HEATS
+
+
+def test_a_race_does_not_change_what_its_winner_learns():
+    alone, together = run("right")[0], run("nothing", "right")[0]
+    assert alone.best == together.best
+    assert torch.equal(alone.stop_shares, together.stop_shares)
+    for a, b in zip(
+        alone.critic.parameters(), together.critic.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore:training diverged")
+def test_what_diverges_does_not_win():
+    best, _ = run("wrong", "right")
+    assert best.name == "right"
+
+
+def test_a_critic_that_only_chance_sets_back_is_not_behind():
+    (first, second), *_ = start("right", "the same")
+    rng = np.random.default_rng(0)
+    noise = torch.tensor(rng.normal(size=400))
+    first.stop_shares, second.stop_shares = noise, noise - 1e-3
+    assert is_behind(second, first)  # it is so in each row
+    second.stop_shares = torch.tensor(rng.normal(size=400)) + noise.mean()
+    second.stop_shares -= second.stop_shares.mean() - noise.mean() + 1e-3
+    assert not is_behind(second, first)
+    assert not is_behind(first, first)
+
+
+def test_each_way_to_show_rows_is_computed_once():
+    (critic,), shown, *_ = start("right")
+    calls = []
+    way = critic.of_x
+    critic.of_x = lambda V: calls.append(0) or way(V)
+    for rows in (np.arange(3), np.arange(5)):
+        x, y = shown.inputs_of(critic)(rows)
+        assert torch.equal(x, way(shown.variables[0])[rows])
+        assert torch.equal(y, critic.of_y(shown.variables[1])[rows])
+    assert calls == [0]
+
+
+# Dropout
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(0, 99))
+def test_half_dropout_doubles_or_drops(shape, seed):
+    torch.manual_seed(seed)
+    dropout, batch = _HalfDropout(), torch.randn(shape)
+    dropped = dropout(batch)
+    assert dropped.shape == batch.shape
+    assert torch.equal(dropped, torch.where(dropped == 0, 0.0, 2 * batch))
+    assert dropout.eval()(batch) is batch
+
+
+def test_half_dropout_drops_each_input_as_often_and_apart():
+    torch.manual_seed(0)
+    kept = _HalfDropout()(torch.ones(40_000, 17)) / 2
+    assert (kept.mean(0) - 0.5).abs().max() < 5 * 0.5 / 200
+    correlations = torch.corrcoef(kept.T) - torch.eye(17)
+    assert correlations.abs().max() < 5 / 200
