@@ -48,8 +48,8 @@ def race(
     history: list[list[dict[str, Any]]] = [[] for _ in critics]
     trainings = []
     for critic in critics:
-        rows = shown.inputs_of(critic)
-        trainings.append(critic.train(rows(train), rows(stop), read_out, n_epochs))
+        inputs = shown.inputs_of(critic)
+        trainings.append(critic.train(inputs(train), inputs(stop), read_out, n_epochs))
     # A critic alone has nobody to be behind.
     for n_checks in (N_HEATS, math.inf) if len(critics) > 1 else (math.inf,):
         leader = max(critics, key=lambda critic: critic.best)
