@@ -11,6 +11,10 @@ from sk_dim._mutual_information import (
     conditional_mutual_information,
     mutual_information,
 )
+from sk_dim._pairwise_information import (
+    PairwiseMutualInformation,
+    column_information,
+)
 from sk_dim._version import __version__ as __version__
 
 __all__ = [
@@ -19,6 +23,8 @@ __all__ = [
     "ImageArray",
     "ImageLoader",
     "MutualInformationEstimator",
+    "PairwiseMutualInformation",
+    "column_information",
     "conditional_mutual_information",
     "list_images",
     "mutual_information",

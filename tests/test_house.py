@@ -38,6 +38,7 @@ LAYERS = {
     "_deep_infomax": 6,
     "_information": 7,
     "_mutual_information": 8,
+    "_pairwise_information": 8,
     "evaluation": 9,
     "_classifier": 10,
     "plotting": 10,

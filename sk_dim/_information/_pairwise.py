@@ -1,0 +1,147 @@
+"""Every pair of columns judged on rows that its table has not learnt from."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sk_dim._information._bins import Bins
+from sk_dim._information._certainty import (
+    N_TESTED,
+    draw_ways,
+    interval_of,
+    p_value_of_sums,
+)
+from sk_dim._information._held_out import draw_folds, one_thread
+from sk_dim._information._tables import SMOOTHNESS, Fit, Pairs, judge
+
+MAX_CELLS = 2**17  # of the pairs that are fitted together, for the processor's cache
+N_LEARNT_TO_TEST = 3  # of five parts; the others are permuted
+
+
+@dataclass(frozen=True)
+class PairEstimate:
+    """What is known of one pair of columns, in nats but for the p-value."""
+
+    value: float
+    error: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+def estimate_pairs(
+    pairs: Sequence[tuple[Bins, Bins]],
+    groups: np.ndarray,
+    device: torch.device,
+    rng: np.random.RandomState,
+) -> list[PairEstimate]:
+    """Estimate each pair, many at once.
+
+    Parameters
+    ----------
+    pairs : sequence of pair of Bins
+        The columns.
+    groups : ndarray of shape (n,), int
+        Rows of one group are in one part.
+    device : torch.device
+        Where tables are fitted.
+    rng : RandomState
+        Draws parts of the rows and permutations.
+    """
+    folds = draw_folds(groups, rng)
+    parts = [np.flatnonzero(folds == k) for k in range(folds.max() + 1)]
+    tested = np.flatnonzero(folds >= min(N_LEARNT_TO_TEST, folds.max()))
+    # One row of each group: copies would not be permuted apart.
+    _, first = np.unique(groups[tested], return_index=True)
+    tested = rng.permutation(tested[first])[:N_TESTED]
+    ways_rng = np.random.default_rng(rng.randint(2**31))
+    ways = draw_ways(len(tested), ways_rng)
+    out: list[PairEstimate | None] = [None] * len(pairs)
+    for chunk in _alike(pairs):
+        some = [pairs[i] for i in chunk]
+        stacked = Pairs.of(some, device)
+        counts = stacked.count(some, parts)
+        with one_thread() if device.type == "cpu" else nullcontext():
+            estimates = _cross_fit(stacked, counts)
+            scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0].cpu().numpy()
+        for i, (a, b), estimate, table in zip(
+            chunk, some, estimates, scores, strict=True
+        ):
+            x, y = a.codes[tested], b.codes[tested]
+            sums, true = table[x, y[ways]].sum(1), float(table[x, y].sum())
+            p_value = p_value_of_sums(true, sums, float(np.abs(sums).mean()), ways_rng)
+            out[i] = PairEstimate(*estimate, p_value)
+    return [estimate for estimate in out if estimate is not None]
+
+
+def _alike(pairs: Sequence[tuple[Bins, Bins]]) -> Iterator[list[int]]:
+    """Cut pairs into those of about as many bins, which little is added to."""
+    sizes = [(len(a), len(b)) for a, b in pairs]
+    chunk: list[int] = []
+    for i in sorted(range(len(pairs)), key=sizes.__getitem__):
+        n_x, n_y = np.max([sizes[j] for j in [*chunk, i]], axis=0)
+        if chunk and n_x * n_y * (len(chunk) + 1) > MAX_CELLS:
+            yield chunk
+            chunk = []
+        chunk.append(i)
+    if chunk:
+        yield chunk
+
+
+def _learn(pairs: Pairs, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Learn scores from parts, the last of which chooses how smooth they are.
+
+    Returns
+    -------
+    scores : Tensor of shape (n_pairs, bins, bins)
+        Learnt from all of the parts.
+    is_none : Tensor of shape (n_pairs,)
+        Where they were worse than none, by more than a standard error, on the last.
+    """
+    fit = Fit(pairs, counts[:-1].sum(0))
+    stop = counts[-1]
+    best = torch.full((len(stop),), -torch.inf, dtype=torch.float64, device=stop.device)
+    error = torch.zeros_like(best)
+    smoothness = torch.ones_like(fit.weights[:, :1, :1])
+    kept = fit.weights
+    for candidate, weights in zip(SMOOTHNESS, fit.path(), strict=True):
+        judged = judge(fit.scores(), stop)
+        is_better = judged.mean > best
+        best = torch.where(is_better, judged.mean, best)
+        error = torch.where(is_better, judged.error(float(stop[0].sum())), error)
+        is_better = is_better[:, None, None]
+        kept = torch.where(is_better, weights, kept)
+        smoothness = smoothness.masked_fill(is_better, candidate)
+    again = Fit(pairs, counts.sum(0))
+    again.weights = kept
+    again.maximise(smoothness)
+    return again.scores(), ~(best > -error)
+
+
+def _cross_fit(
+    pairs: Pairs, counts: Tensor
+) -> list[tuple[float, float, tuple[float, float]]]:
+    """Judge each part by scores of the others; value, error and interval of each."""
+    n_rows = float(counts[:, 0].sum())
+    mean = square = on_training = torch.zeros(1, dtype=torch.float64)
+    cap = 0.0
+    for k in range(len(counts)):
+        others = counts[[(k + i) % len(counts) for i in range(1, len(counts))]]
+        scores, is_none = _learn(pairs, others)
+        scores = scores.masked_fill(is_none[:, None, None], 0.0)
+        share = float(counts[k, 0].sum()) / n_rows
+        held_out, known = judge(scores, counts[k]), judge(scores, others.sum(0))
+        mean = mean + share * held_out.mean.cpu()
+        square = square + share * held_out.square.cpu()
+        on_training = on_training + share * known.mean.cpu()
+        cap += share * float(np.log(share * n_rows))
+    error = ((square - mean.square()).clamp_min(0.0) / n_rows).sqrt()
+    return [
+        (max(0.0, m), e, interval_of(m, e, t, cap, int(n_rows)))
+        for m, e, t in zip(
+            mean.tolist(), error.tolist(), on_training.tolist(), strict=True
+        )
+    ]

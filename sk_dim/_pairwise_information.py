@@ -1,0 +1,277 @@
+"""PairwiseMutualInformation: what each column tells of each other one, in nats."""
+
+import math
+from typing import Any, Self
+
+import numpy as np
+from scipy.stats import entropy
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sk_dim._devices import choose_device
+from sk_dim._information._bins import columns_as_bins
+from sk_dim._information._columns import Reader, Variable, check_discrete
+from sk_dim._information._pairwise import estimate_pairs
+from sk_dim._information._values import read_table
+from sk_dim._information._variables import continuous_columns, group_copies
+
+MIN_ROWS = 10
+
+
+class PairwiseMutualInformation(BaseEstimator):
+    r"""Estimate the mutual information of every pair of columns, in one run.
+
+    Each pair is scored by a table over the values of both columns, which are put in at
+    most 64 bins. Tables maximise InfoNCE on four fifths of the rows and are judged on
+    the others, in turn, so that values are lower bounds in expectation.
+
+    Parameters
+    ----------
+    discrete : "auto", bool or pair, default="auto"
+        Which columns hold names and not numbers, as in
+        :class:`MutualInformationEstimator`.
+    device : str or torch.device, default="auto"
+        "auto" takes CUDA before MPS before the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Seeds parts of the rows and permutations.
+
+    Attributes
+    ----------
+    mutual_information_ : ndarray of shape (n_features, n_targets)
+        In nats, at least 0: what each column of X and each of Y tell of one another.
+        Without Y it is symmetric, and its diagonal holds the entropy of names, and
+        infinity for numbers that hardly repeat.
+    standard_error_ : ndarray of shape (n_features, n_targets)
+        Of the mean over the rows, in nats.
+    interval_ : ndarray of shape (n_features, n_targets, 2)
+        Lower and upper ends, in nats, see :class:`MutualInformationEstimator`.
+    p_value_ : ndarray of shape (n_features, n_targets)
+        Probability of scores as good as these if both columns were independent. The
+        smallest is about .001.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X. Only defined where X is a frame with text for names.
+
+    See Also
+    --------
+    column_information : For scikit-learn's `SelectKBest` and its like.
+    MutualInformationEstimator : Of two variables of many columns each.
+    sklearn.feature_selection.mutual_info_regression : Without interval and test.
+
+    Notes
+    -----
+    *Scores* of a pair of bins are the log density ratio of normal variables of the same
+    correlation, and a sum of products of functions of either column, whose weights
+    maximise the bound. Their second derivatives are penalised, so much as serves one
+    part of the rows best that is neither learnt from nor judged. Names have no order
+    and so no derivatives; the 63 most frequent ones of a column are told apart.
+
+    *Test*. Tables that three fifths of the rows teach are judged on up to 1,000 of the
+    others, and on 999 permutations of these. The p-value is exact.
+
+    *Where it is too low*. Sharp edges, and columns that determine each other almost,
+    take many rows. No value can be above the logarithm of a fifth of the rows, or of
+    the number of bins. Estimates by nearest neighbours are closer to the truth there,
+    and further above 0 where columns are independent.
+
+    References
+    ----------
+    A. van den Oord et al. (2018). Representation Learning with Contrastive Predictive
+    Coding. arXiv:1807.03748.
+
+    P. H. C. Eilers, B. D. Marx (1996). Flexible Smoothing with B-splines and Penalties.
+    Statistical Science 11(2), 89-121.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(1000, 3))
+    >>> y = X[:, 1] ** 2 + rng.normal(size=1000)
+    >>> found = PairwiseMutualInformation(random_state=0).fit(X, y)
+    >>> int(found.mutual_information_[:, 0].argmax())
+    1
+    """
+
+    def __init__(
+        self, *, discrete: Any = "auto", device: Any = "auto", random_state: Any = None
+    ) -> None:
+        self.discrete = discrete
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, Y: Any = None) -> Self:
+        """Estimate every pair.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, n_features)
+            Columns of numbers, names or dates: arrays, frames or lists.
+        Y : array-like of shape (n,) or (n, n_targets), default=None
+            Columns of the same rows. None takes those of X.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError or TypeError
+            For images and series, values that are missing or not finite, X and Y of
+            different length, and fewer than 10 rows.
+        """
+        device = choose_device(self.device)
+        choices = check_discrete(self.discrete)
+        x = _read("X", X, choices[0])
+        y = x if Y is None else _read("Y", Y, choices[1])
+        check_consistent_length(x, y)
+        if len(x) < MIN_ROWS:
+            raise ValueError(
+                f"{len(x)} rows cannot be cut into five parts of two; at least "
+                f"{MIN_ROWS} are needed, and hundreds for a useful estimate."
+            )
+        validate_data(self, X, skip_check_array=True, ensure_2d=False)
+        self.n_features_in_ = x.values.shape[1]
+        self._is_symmetric = Y is None
+        self._target_names = _names_of(X if Y is None else Y, y.values.shape[1])
+        known = _known_without_tables(x, y, is_same=Y is None)
+        pairs = [
+            (i, j)
+            for i, j in np.argwhere(np.isnan(known)).tolist()
+            if i < j or Y is not None
+        ]
+        of_x = columns_as_bins(x)
+        of_y = of_x if Y is None else columns_as_bins(y)
+        estimates = estimate_pairs(
+            [(of_x[i], of_y[j]) for i, j in pairs],
+            group_copies(x, y)[0],
+            device,
+            check_random_state(self.random_state),
+        )
+        self.mutual_information_ = known
+        self.standard_error_ = np.zeros(known.shape)
+        self.interval_ = np.stack([known, known], axis=2)
+        self.p_value_ = np.where(known > 0, 0.0, 1.0)
+        for pair, estimate in zip(pairs, estimates, strict=True):
+            for place in (pair, pair[::-1]) if Y is None else (pair,):
+                self.mutual_information_[place] = estimate.value
+                self.standard_error_[place] = estimate.error
+                self.interval_[place] = estimate.interval
+                self.p_value_[place] = estimate.p_value
+        return self
+
+    def ranking(self) -> list[dict[str, Any]]:
+        """List pairs of different columns, the one that tells most first.
+
+        Returns
+        -------
+        list of dict
+            With the keys "x" and "y" (names of columns of frames, else their numbers),
+            "mutual_information", "low", "high" and "p_value". `pandas.DataFrame` takes
+            it as it is.
+        """
+        check_is_fitted(self, "mutual_information_")
+        names_x = _names_of(self, self.n_features_in_)
+        pairs = [
+            (i, j)
+            for i, j in np.ndindex(self.mutual_information_.shape)
+            if i < j or not self._is_symmetric
+        ]
+        return [
+            {
+                "x": names_x[i],
+                "y": self._target_names[j],
+                "mutual_information": float(self.mutual_information_[i, j]),
+                "low": float(self.interval_[i, j, 0]),
+                "high": float(self.interval_[i, j, 1]),
+                "p_value": float(self.p_value_[i, j]),
+            }
+            for i, j in sorted(pairs, key=lambda pair: -self.mutual_information_[pair])
+        ]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+def column_information(X: Any, y: Any, **params: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Score columns by what each tells of a target, for scikit-learn's selectors.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features)
+        Columns of numbers, names or dates.
+    y : array-like of shape (n,)
+        Numbers, or names of classes.
+    **params
+        Parameters of :class:`PairwiseMutualInformation`.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_features,)
+        Mutual information, in nats.
+    p_values : ndarray of shape (n_features,)
+        Of independence.
+
+    Raises
+    ------
+    ValueError or TypeError
+        As :meth:`PairwiseMutualInformation.fit` does, and if y has several columns.
+
+    See Also
+    --------
+    PairwiseMutualInformation : With intervals, and for several targets.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.feature_selection import SelectKBest
+    >>> X, y = load_iris(return_X_y=True)
+    >>> select = SelectKBest(partial(column_information, random_state=0), k=2)
+    >>> select.fit(X, y).get_support()
+    array([False, False,  True,  True])
+    """
+    if y is None:
+        raise ValueError("column_information requires y to be passed, the target.")
+    found = PairwiseMutualInformation(**params).fit(X, y)
+    n_targets = found.mutual_information_.shape[1]
+    if n_targets > 1:
+        raise ValueError(
+            f"y has {n_targets} columns; pass one, or use PairwiseMutualInformation, "
+            "which estimates each pair of columns."
+        )
+    return found.mutual_information_[:, 0], found.p_value_[:, 0]
+
+
+def _read(label: str, V: Any, discrete: Any) -> Variable:
+    read_table(label, V)  # which refuses images and series
+    return Reader(label, discrete).fit(V)
+
+
+def _names_of(V: Any, n_columns: int) -> list[Any]:
+    """Names of the columns of a frame, or of a fitted estimator; else numbers."""
+    names = getattr(V, "feature_names_in_", getattr(V, "columns", range(n_columns)))
+    return list(names)
+
+
+def _known_without_tables(x: Variable, y: Variable, *, is_same: bool) -> np.ndarray:
+    """Values that a constant or a copy gives, and NaN for others."""
+    known = np.full((x.values.shape[1], y.values.shape[1]), np.nan)
+    of_x, of_y = x.values.T, y.values.T
+    continuous = {column.tobytes() for column in continuous_columns(x, len(x))}
+    if is_same:
+        for i, column in enumerate(of_x):
+            known[i, i] = entropy(np.unique(column, return_counts=True)[1])
+    continuous = {column.tobytes() for column in continuous_columns(x, len(x))}
+    for i, column in enumerate(of_x):
+        if column.tobytes() in continuous:
+            known[i, (of_y == column).all(1)] = math.inf
+    known[(of_x == of_x[:, :1]).all(1)] = 0.0
+    known[:, (of_y == of_y[:, :1]).all(1)] = 0.0
+    return known

@@ -1,0 +1,388 @@
+"""Mutual information of pairs of columns: bins, tables, and what is made of them."""
+
+import math
+import pickle
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import ndtri
+from scipy.stats import kstest
+from sklearn.base import clone
+from sklearn.feature_selection import SelectFdr, SelectKBest
+from sklearn.metrics import mutual_info_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sk_dim import PairwiseMutualInformation, column_information
+from sk_dim._information._bins import MAX_BINS, columns_as_bins
+from sk_dim._information._columns import Variable
+from sk_dim._information._component_critics import NormalCritic
+from sk_dim._information._read_outs import READ_OUTS
+from sk_dim._information._tables import Fit, Pairs, judge
+from sk_dim.datasets import make_normal_pairs
+
+CPU = torch.device("cpu")
+LETTERS = np.array(list("rgbw"))
+
+
+def bins_of(*columns, names=False):
+    values = np.column_stack(columns).astype(float)
+    is_name = np.full(values.shape[1], names)
+    return columns_as_bins(Variable(values, is_name, ~is_name))
+
+
+def fit(*columns, **params):
+    return PairwiseMutualInformation(random_state=0, **params).fit(*columns)
+
+
+def mixed_pairs(n=400, seed=0):
+    """Three pairs of columns of different kinds and numbers of bins."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    a, b = bins_of(x, x + rng.normal(size=n))
+    name = (x + rng.normal(size=n) > 0) + 2.0 * (x > 1)
+    (c,), (few,) = bins_of(name, names=True), bins_of(np.round(x))
+    return [(a, b), (a, c), (few, c)]
+
+
+def counts_of(pairs):
+    stacked = Pairs.of(pairs, CPU)
+    return stacked, stacked.count(pairs, [np.arange(len(pairs[0][0].codes))])[0]
+
+
+# Bins
+
+
+@given(
+    st.lists(st.integers(0, 200), min_size=1, max_size=300),
+    st.booleans(),
+)
+def test_functions_of_bins_are_orthonormal_over_the_rows(values, names):
+    (bins,) = bins_of(values, names=names)
+    rows = bins.basis[bins.codes]
+    np.testing.assert_allclose(
+        rows.T @ rows / len(rows), np.eye(rows.shape[1]), atol=1e-6
+    )
+    np.testing.assert_allclose(bins.basis[:, 0], 1.0)
+    assert len(bins) <= MAX_BINS
+    assert np.all(np.bincount(bins.codes, minlength=len(bins)) > 0)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=300))
+def test_bins_of_numbers_are_in_order_and_hold_equal_values_together(values):
+    (bins,) = bins_of(values)
+    order = np.argsort(values, kind="stable")
+    assert np.all(np.diff(bins.codes[order]) >= 0)
+    for value in set(values):
+        assert len(set(bins.codes[np.array(values) == value])) == 1
+
+
+def test_bins_depend_on_ranks_alone():
+    x = np.random.default_rng(0).normal(size=500)
+    before, after = bins_of(x, np.exp(3 * x))
+    assert np.array_equal(before.codes, after.codes)
+    np.testing.assert_allclose(before.basis, after.basis)
+
+
+def test_rare_names_share_a_bin():
+    (bins,) = bins_of(
+        np.r_[np.repeat(np.arange(63), 5), np.arange(100, 140)], names=True
+    )
+    assert len(bins) == MAX_BINS
+    assert len(set(bins.codes[-40:])) == 1
+    assert len(set(bins.codes[:-40])) == 63
+
+
+def test_roughness_is_that_of_hermite_polynomials():
+    # The second derivative of the normalised one of degree k is sqrt(k (k - 1)) times
+    # that of degree k - 2.
+    (bins,) = bins_of(ndtri((np.arange(64) + 0.5) / 64))
+    np.testing.assert_allclose(bins.roughness[:2], 0.0, atol=1e-9)
+    np.testing.assert_allclose(bins.roughness[2], 2.0, rtol=0.3)
+    line = bins.basis[:, 1] / bins.place
+    np.testing.assert_allclose(line, line.mean(), rtol=1e-6)
+
+
+# Tables
+
+
+def test_judgement_by_counts_is_that_of_rows():
+    pairs = mixed_pairs()
+    _, counts = counts_of(pairs)
+    scores = torch.tensor(np.random.default_rng(1).normal(size=counts.shape))
+    judged = judge(scores, counts)
+    for i, (a, b) in enumerate(pairs):
+        of_rows = scores[i][a.codes][:, b.codes]
+        shares = READ_OUTS["infonce"].shares(of_rows)
+        assert float(judged.mean[i]) == pytest.approx(float(shares.mean()), abs=1e-6)
+        error = float(shares.std(correction=0)) / math.sqrt(len(shares))
+        assert float(judged.error(len(shares))[i]) == pytest.approx(error, rel=1e-4)
+
+
+def test_the_base_is_the_normal_critic():
+    X, Y, _ = make_normal_pairs(5000, mutual_information=0.8, random_state=0)
+    (a, b) = bins_of(X, Y)
+    stacked, counts = counts_of([(a, b)])
+    base = Fit(stacked, counts).base[0]
+    x, y = (torch.tensor(bins.place[:, None]).float() for bins in (a, b))
+    critic = NormalCritic((1,), (1,), n_leading=1)
+    # Of the standardised places, as the critic's inputs are.
+    rows = [places[bins.codes] for places, bins in ((x, a), (y, b))]
+    critic.learn_normal(*rows, torch.ones(1), torch.ones(1))
+    expected = critic(x, y)
+    assert (base - expected).abs().max() < 0.15 * expected.abs().max()
+    assert np.corrcoef(base.flatten(), expected.flatten())[0, 1] > 0.999
+
+
+def test_learnt_weights_maximise_the_penalised_bound():
+    pairs = mixed_pairs()
+    stacked, counts = counts_of(pairs)
+    found = Fit(stacked, counts)
+    smoothness = 0.05
+    for _ in range(20):
+        found.maximise(smoothness)
+
+    def objective(weights, i):
+        table = found.base[i] + stacked.basis_x[i] @ weights @ stacked.basis_y[i].T
+        cells = counts[i] > 0
+        log_x, log_y = found.x[i].log(), found.y[i].log()
+        log_ratio = (
+            table
+            - (torch.logsumexp(table + log_y, 1, keepdim=True)) / 2
+            - (torch.logsumexp(table + log_x, 0, keepdim=True)) / 2
+        )
+        penalty = stacked.penalty[i] * smoothness * 100 / found.n_rows
+        value = (found.joint[i] * log_ratio)[cells].sum()
+        return value - (penalty * weights.square()).sum() / 2
+
+    for i in range(len(pairs)):
+        best = torch.zeros_like(found.weights[i]).requires_grad_()
+        optimiser = torch.optim.LBFGS(
+            [best], max_iter=500, line_search_fn="strong_wolfe"
+        )
+
+        def loss(weights=best, i=i):
+            value = -objective(weights, i)
+            (weights.grad,) = torch.autograd.grad(value, weights)
+            return value
+
+        optimiser.step(loss)
+        with torch.no_grad():
+            assert objective(found.weights[i], i) > objective(best, i) - 0.003
+
+
+def test_tables_of_names_tell_what_counts_tell():
+    rng = np.random.default_rng(0)
+    joint = rng.dirichlet(np.full(12, 2.0)).reshape(3, 4)
+    cells = rng.choice(12, size=50_000, p=joint.ravel())
+    (a, b) = bins_of(cells // 4, cells % 4, names=True)
+    stacked, counts = counts_of([(a, b)])
+    found = Fit(stacked, counts)
+    for _ in range(20):
+        found.maximise(1e-5)
+    value = float(judge(found.scores(), counts).mean[0])
+    expected = mutual_info_score(a.codes, b.codes)
+    assert expected > 0.03
+    assert value == pytest.approx(expected, abs=5e-4)
+
+
+# What is estimated
+
+
+def test_known_answers():
+    rng = np.random.default_rng(0)
+    n = 3000
+    x = rng.normal(size=n)
+    sign = rng.choice([-1, 1], size=n)
+    same = rng.random(n) < 0.7
+    colour = rng.integers(4, size=n)
+    noise = rng.normal(size=n)
+    Y = pd.DataFrame(
+        {
+            "line": 0.8 * x + 0.6 * noise,
+            "cross": sign * (0.9 * x + math.sqrt(0.19) * noise),
+            "independent": noise,
+            "colour": LETTERS[np.where(same, colour, rng.integers(4, size=n))],
+        }
+    )
+    X = pd.DataFrame({"x": x, "colour": LETTERS[colour]})
+    found = fit(X, Y)
+    hit, miss = 0.7 + 0.3 / 4, 0.3 / 4
+    truth = np.array(
+        [
+            [-math.log(1 - 0.64) / 2, 0.408, 0, 0],
+            [0, 0, 0, math.log(4) + hit * math.log(hit) + 3 * miss * math.log(miss)],
+        ]
+    )
+    np.testing.assert_allclose(found.mutual_information_, truth, atol=0.06)
+    is_inside = (found.interval_[..., 0] <= truth) & (truth <= found.interval_[..., 1])
+    assert is_inside.sum() >= 7
+    assert np.all(found.p_value_[truth > 0] < 0.01)
+    assert np.all(found.interval_[..., 0] <= found.mutual_information_)
+    first = found.ranking()[0]
+    assert (first["x"], first["y"]) == ("colour", "colour")
+    assert pd.DataFrame(found.ranking()).shape == (8, 6)
+
+
+def test_without_y_each_pair_is_estimated_once():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    X[:, 2] = X[:, 0] + rng.normal(size=300)
+    frame = pd.DataFrame(X, columns=list("abc"))
+    frame["class"] = np.where(X[:, 0] > 0, "up", "down")
+    found = fit(frame)
+    for name in ("mutual_information_", "standard_error_", "p_value_"):
+        values = getattr(found, name)
+        np.testing.assert_array_equal(values, values.T)
+    diagonal = found.mutual_information_.diagonal()
+    assert np.all(np.isinf(diagonal[:3]))
+    assert diagonal[3] == pytest.approx(math.log(2), abs=0.01)
+    assert len(found.ranking()) == 6
+    assert found.feature_names_in_.tolist() == ["a", "b", "c", "class"]
+    assert {"x": "a", "y": "class"}.items() <= found.ranking()[0].items()
+
+
+def test_a_pair_does_not_depend_on_the_others():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(300, 4)), rng.integers(3, size=(300, 2))])
+    y = X[:, 0] + X[:, 5] + rng.normal(size=300)
+    together = fit(X, y).mutual_information_[:, 0]
+    alone = [fit(X[:, [i]], y).mutual_information_[0, 0] for i in range(6)]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_sides_and_what_ranks_and_names_are_called_make_no_difference():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=500)
+    y = np.digitize(x + rng.normal(size=500), [-1, 0, 1])
+    called = np.array(["north", "east", "south", "west"])[y]
+    values = [
+        fit(*pair).mutual_information_[0, 0]
+        for pair in ((x, y), (y, x), (np.exp(x), called), (-x, 7 - y))
+    ]
+    np.testing.assert_allclose(values, values[0], atol=2e-3)
+
+
+@pytest.mark.parametrize("n", [10, 11, 14, 37])
+@pytest.mark.parametrize("kind", ["numbers", "names", "equal"])
+def test_few_rows_are_enough_not_to_fail(n, kind):
+    rng = np.random.default_rng(n)
+    columns = {
+        "numbers": rng.normal(size=n),
+        "names": np.array(["a", "b"])[np.arange(n) % 2],
+        "equal": np.ones(n),
+    }
+    found = fit(
+        columns["numbers"], columns[kind] if kind != "numbers" else rng.random(n)
+    )
+    assert np.isfinite(found.mutual_information_).all()
+    assert np.all((found.p_value_ > 0) & (found.p_value_ <= 1))
+
+
+def test_constants_copies_and_what_is_sorted():
+    x = np.sort(np.random.default_rng(0).normal(size=300))
+    X = np.column_stack([np.zeros(300), x, -x, x > 0])
+    found = fit(X, x)
+    assert found.mutual_information_[0, 0] == 0
+    assert found.p_value_[0, 0] == 1
+    assert np.isinf(found.mutual_information_[1, 0])
+    assert found.mutual_information_[2, 0] > 2.5
+    assert found.mutual_information_[3, 0] == pytest.approx(math.log(2), abs=0.05)
+
+
+@pytest.mark.filterwarnings("error")
+def test_outliers_beside_a_copy_are_no_disaster():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=1000)
+    y = np.where(rng.random(1000) < 0.02, rng.normal(size=1000), x)
+    assert fit(x, y).mutual_information_[0, 0] > 1.5
+
+
+def test_copies_of_rows_are_held_out_together():
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(100, 4)), 3, axis=0)
+    y = np.repeat(rng.normal(size=100), 3)
+    assert fit(X, y).mutual_information_.max() < 0.1
+
+
+@pytest.mark.slow
+def test_p_values_are_uniform_and_estimates_next_to_nothing():
+    rng = np.random.default_rng(0)
+    n = 300
+    X = np.column_stack(
+        [
+            rng.normal(size=(n, 60)),
+            rng.integers(4, size=(n, 20)),
+            rng.random((n, 20)) ** 9,
+        ]
+    )
+    found = fit(X, rng.normal(size=n))
+    assert kstest(found.p_value_[:, 0], "uniform").pvalue > 0.01
+    assert found.mutual_information_.mean() < 0.01
+    assert np.mean(found.interval_[:, 0, 0] > 0) < 0.1
+
+
+# In scikit-learn
+
+
+def test_selectors_take_scores_and_p_values():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 20))
+    y = np.where(X[:, 3] ** 2 + 0.5 * rng.normal(size=400) > 1, "far", "near")
+    score = partial(column_information, random_state=0)
+    best = make_pipeline(StandardScaler(), SelectKBest(score, k=1)).fit(X, y)
+    assert best[-1].get_support(indices=True).tolist() == [3]
+    assert 3 in SelectFdr(score, alpha=0.1).fit(X, y).get_support(indices=True)
+
+
+def test_a_fit_can_be_repeated_cloned_and_pickled():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 100, 2))
+    found = fit(X, Y)
+    again = clone(found).fit(X, Y)
+    loaded = pickle.loads(pickle.dumps(found))
+    for other in (again, loaded):
+        np.testing.assert_array_equal(
+            other.mutual_information_, found.mutual_information_
+        )
+        np.testing.assert_array_equal(other.p_value_, found.p_value_)
+    assert loaded.ranking() == found.ranking()
+
+
+@pytest.mark.parametrize(
+    ("X", "Y", "message"),
+    [
+        (np.zeros((20, 8, 8)), np.arange(20), "X has rows of shape"),
+        (np.zeros((20, 2)), np.zeros((20, 8, 8)), "Y has rows of shape"),
+        (np.arange(9.0), np.arange(9.0), "9 rows cannot be cut"),
+        (np.arange(20.0), np.arange(19.0), "inconsistent numbers of samples"),
+        (np.r_[np.nan, np.arange(19.0)], np.arange(20.0), r"X.*missing"),
+    ],
+)
+def test_bad_input(X, Y, message):
+    with pytest.raises(ValueError, match=message):
+        fit(X, Y)
+
+
+def test_bad_targets_of_column_information():
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(ValueError, match="y has 2 columns; pass one"):
+        column_information(X, X + 1)
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        column_information(X, None)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(10, 60), st.integers(1, 4), st.integers(0, 10**6))
+def test_any_table_gives_ordered_finite_answers(n, d, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(rng.integers(2, 30), size=(n, d)) * 1.5
+    found = fit(X, rng.normal(size=n))
+    low, high = found.interval_[..., 0], found.interval_[..., 1]
+    assert np.all((found.mutual_information_ >= 0) & (low >= 0) & (low <= high))
+    assert np.isfinite(found.mutual_information_).all()
