@@ -74,6 +74,24 @@ def mutual_information(report):
     yield f"## Mutual information\n\n{table}\n\n{report['machine']}\n"
 
 
+def many_columns(records):
+    """Estimates of images, series and wide tables."""
+    header = ["in nats", "truth", "method", "found", "interval", "seconds"]
+    rows = [
+        [
+            record["task"],
+            f"{record['truth']:.3f}",
+            record["method"],
+            f"{record['value']:.3f}",
+            " to ".join(f"{end:.3f}" for end in record["interval"] or ()),
+            f"{record['seconds']:.0f}",
+        ]
+        for record in records
+    ]
+    title = "Mutual information of images, series and wide tables"
+    yield f"## {title}\n\n{_table(header, rows)}\n"
+
+
 def few_labels(name, report):
     """Accuracy of classifiers by the number of labels."""
     for title, part in report.items():
@@ -96,6 +114,8 @@ def write_tables(results: Path, page: Path) -> None:
             parts += few_labels(name, report)
         elif path.stem == "mutual_information":
             parts += mutual_information(report)
+        elif path.stem == "many_columns":
+            parts += many_columns(report)
         else:
             parts += features_per_second(report)
     page.write_text(HEAD + "\n".join(parts))

@@ -264,7 +264,7 @@ def test_attributes_of_certainty():
 # Estimates
 
 
-@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize("rotate", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_wide_normal_tables(rotate):
     X, Y, truth = make_wide_pairs(1500, n_columns=200, rotate=rotate, random_state=0)
     found = quick(max_iter=1).fit(X, Y)
@@ -305,7 +305,9 @@ def test_series_that_share_their_class():
 
 
 @NOTHING
-@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 40)])
+@pytest.mark.parametrize(
+    "shape", [(64,), (8, 8), pytest.param((1, 40), marks=pytest.mark.slow)]
+)
 def test_independent_samples(shape):
     X, Y = np.random.default_rng(0).normal(size=(2, 200, *shape))
     found = quick(max_iter=2).fit(X, Y)

@@ -1,5 +1,6 @@
 """Every pair of columns judged on rows that its table has not learnt from."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_dim._information._bins import Bins
+from sk_dim._information._bins import MAX_BINS, Bins
 from sk_dim._information._certainty import (
     N_TESTED,
     draw_ways,
@@ -19,6 +20,7 @@ from sk_dim._information._held_out import draw_folds, one_thread
 from sk_dim._information._tables import SMOOTHNESS, Fit, Pairs, judge
 
 MAX_CELLS = 2**17  # of the pairs that are fitted together, for the processor's cache
+FINER = 3.0  # times e^nats - 1 over the bins: nats that edges finer than bins may hide
 N_LEARNT_TO_TEST = 3  # of five parts; the others are permuted
 
 
@@ -64,8 +66,9 @@ def estimate_pairs(
         some = [pairs[i] for i in chunk]
         stacked = Pairs.of(some, device)
         counts = stacked.count(some, parts)
+        is_ordered = [bool(a.place.any() or b.place.any()) for a, b in some]
         with one_thread() if device.type == "cpu" else nullcontext():
-            estimates = _cross_fit(stacked, counts)
+            estimates = _cross_fit(stacked, counts, is_ordered)
             scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0].cpu().numpy()
         for i, (a, b), estimate, table in zip(
             chunk, some, estimates, scores, strict=True
@@ -122,7 +125,7 @@ def _learn(pairs: Pairs, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cross_fit(
-    pairs: Pairs, counts: Tensor
+    pairs: Pairs, counts: Tensor, is_ordered: list[bool]
 ) -> list[tuple[float, float, tuple[float, float]]]:
     """Judge each part by scores of the others; value, error and interval of each."""
     n_rows = float(counts[:, 0].sum())
@@ -139,9 +142,12 @@ def _cross_fit(
         on_training = on_training + share * known.mean.cpu()
         cap += share * float(np.log(share * n_rows))
     error = ((square - mean.square()).clamp_min(0.0) / n_rows).sqrt()
-    return [
-        (max(0.0, m), e, interval_of(m, e, t, cap, int(n_rows)))
-        for m, e, t in zip(
-            mean.tolist(), error.tolist(), on_training.tolist(), strict=True
-        )
-    ]
+    out = []
+    for m, e, t, has_order in zip(
+        mean.tolist(), error.tolist(), on_training.tolist(), is_ordered, strict=True
+    ):
+        value = max(0.0, m)
+        low, high = interval_of(m, e, t, cap, int(n_rows))
+        hidden = FINER * math.expm1(value) / MAX_BINS if has_order else 0.0
+        out.append((value, e, (low, high + hidden)))
+    return out
