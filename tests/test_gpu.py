@@ -14,8 +14,10 @@ from sk_dim import (
     DeepInfomaxClassifier,
     DeepInfomaxTransformer,
     MutualInformationEstimator,
+    PairwiseMutualInformation,
 )
 from sk_dim._training import _captured, _checkpoints
+from sk_dim.datasets import make_class_pairs
 from sk_dim.encoders import ConvEncoder
 
 pytestmark = [
@@ -252,3 +254,23 @@ def test_mutual_information_comes_back_on_a_cpu(monkeypatch):
     pickled = pickle.dumps(found)
     loaded = without_a_gpu(monkeypatch, lambda: pickle.loads(pickled))
     assert loaded.score(X, Y) == pytest.approx(found.score(X, Y), abs=1e-3)
+
+
+def test_pairs_of_columns_are_those_of_the_cpu():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(300, 3)), rng.integers(4, size=300)])
+    y = X[:, 0] + X[:, 3] + rng.normal(size=300)
+    on_gpu, on_cpu = (
+        PairwiseMutualInformation(device=device, random_state=0).fit(X, y)
+        for device in ("cuda", "cpu")
+    )
+    np.testing.assert_allclose(
+        on_gpu.mutual_information_, on_cpu.mutual_information_, atol=5e-3
+    )
+
+
+def test_images_share_their_class_on_a_gpu_too(digits):
+    images, classes = digits
+    X, Y, truth = make_class_pairs(images, classes, 2_000, random_state=0)
+    found = MutualInformationEstimator(device="cuda", random_state=0).fit(X, Y)
+    assert found.mutual_information_ == pytest.approx(truth, abs=0.3)

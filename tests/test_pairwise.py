@@ -310,6 +310,12 @@ def test_copies_of_rows_are_held_out_together():
     assert fit(X, y).mutual_information_.max() < 0.1
 
 
+def test_a_few_distinct_rows_are_no_error():
+    X = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), [3, 3, 4, 4], axis=0)
+    found = fit(X, X[:, 0] ** 3)
+    assert np.isfinite(found.mutual_information_).all()
+
+
 @pytest.mark.slow
 def test_p_values_are_uniform_and_estimates_next_to_nothing():
     rng = np.random.default_rng(0)

@@ -263,7 +263,7 @@ def _judge(
 
 def _score(critic: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Score all pairs, in blocks of rows: (m, n), float64, on the CPU."""
-    return torch.cat([critic(block, y) for block in x.split(128)]).double().cpu()
+    return torch.cat([critic(block, y) for block in x.split(128)]).cpu().double()
 
 
 class _Training:

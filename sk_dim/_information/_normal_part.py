@@ -43,7 +43,7 @@ class NormalPart(nn.Module):
         """
         x, y = x * of_x, y * of_y
         d_x = x.shape[1]
-        both = torch.cat([x, y], dim=1).double()
+        both = torch.cat([x, y], dim=1).cpu().double()  # which some devices lack
         covariance = torch.cov(both.T, correction=0).reshape(2 * [both.shape[1]])
         covariance += 1e-6 * torch.eye(len(covariance)).to(covariance)
         white_x = _inverse_root(covariance[:d_x, :d_x])

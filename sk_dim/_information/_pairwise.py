@@ -16,7 +16,7 @@ from sk_dim._information._certainty import (
     interval_of,
     p_value_of_sums,
 )
-from sk_dim._information._held_out import draw_folds, one_thread
+from sk_dim._information._held_out import N_PARTS, one_thread
 from sk_dim._information._tables import SMOOTHNESS, Fit, Pairs, judge
 
 MAX_CELLS = 2**17  # of the pairs that are fitted together, for the processor's cache
@@ -47,15 +47,15 @@ def estimate_pairs(
     pairs : sequence of pair of Bins
         The columns.
     groups : ndarray of shape (n,), int
-        Rows of one group are in one part.
+        Rows of one group are in one part; at least as many groups as parts.
     device : torch.device
         Where tables are fitted.
     rng : RandomState
         Draws parts of the rows and permutations.
     """
-    folds = draw_folds(groups, rng)
-    parts = [np.flatnonzero(folds == k) for k in range(folds.max() + 1)]
-    tested = np.flatnonzero(folds >= min(N_LEARNT_TO_TEST, folds.max()))
+    folds = (rng.permutation(groups.max() + 1) % N_PARTS)[groups]
+    parts = [np.flatnonzero(folds == k) for k in range(N_PARTS)]
+    tested = np.flatnonzero(folds >= N_LEARNT_TO_TEST)
     # One row of each group: copies would not be permuted apart.
     _, first = np.unique(groups[tested], return_index=True)
     tested = rng.permutation(tested[first])[:N_TESTED]
@@ -106,7 +106,7 @@ def _learn(pairs: Pairs, counts: Tensor) -> tuple[Tensor, Tensor]:
     """
     fit = Fit(pairs, counts[:-1].sum(0))
     stop = counts[-1]
-    best = torch.full((len(stop),), -torch.inf, dtype=torch.float64, device=stop.device)
+    best = torch.full((len(stop),), -torch.inf, dtype=torch.float64)
     error = torch.zeros_like(best)
     smoothness = torch.ones_like(fit.weights[:, :1, :1])
     kept = fit.weights
@@ -115,7 +115,7 @@ def _learn(pairs: Pairs, counts: Tensor) -> tuple[Tensor, Tensor]:
         is_better = judged.mean > best
         best = torch.where(is_better, judged.mean, best)
         error = torch.where(is_better, judged.error(float(stop[0].sum())), error)
-        is_better = is_better[:, None, None]
+        is_better = is_better[:, None, None].to(kept.device)
         kept = torch.where(is_better, weights, kept)
         smoothness = smoothness.masked_fill(is_better, candidate)
     again = Fit(pairs, counts.sum(0))
@@ -134,13 +134,13 @@ def _cross_fit(
     for k in range(len(counts)):
         others = counts[[(k + i) % len(counts) for i in range(1, len(counts))]]
         scores, is_none = _learn(pairs, others)
-        scores = scores.masked_fill(is_none[:, None, None], 0.0)
+        scores = scores.masked_fill(is_none[:, None, None].to(scores.device), 0.0)
         share = float(counts[k, 0].sum()) / n_rows
         held_out, known = judge(scores, counts[k]), judge(scores, others.sum(0))
-        mean = mean + share * held_out.mean.cpu()
-        square = square + share * held_out.square.cpu()
-        on_training = on_training + share * known.mean.cpu()
-        cap += share * float(np.log(share * n_rows))
+        mean = mean + share * held_out.mean
+        square = square + share * held_out.square
+        on_training = on_training + share * known.mean
+        cap += share * math.log(share * n_rows)
     error = ((square - mean.square()).clamp_min(0.0) / n_rows).sqrt()
     out = []
     for m, e, t, has_order in zip(

@@ -166,7 +166,7 @@ class Fit:
 
 @dataclass
 class Judgement:
-    """What rows of all pairs say of scores, each a tensor of shape (n_pairs,).
+    """What rows of all pairs say of scores, tensors of shape (n_pairs,) on the CPU.
 
     Parameters
     ----------
@@ -194,7 +194,8 @@ def judge(scores: Tensor, counts: Tensor) -> Judgement:
     counts : Tensor of shape (n_pairs, bins, bins)
         Rows in each cell.
     """
-    scores, counts = scores.double(), counts.double()
+    # Float64 is needed for sums, and some devices lack it.
+    scores, counts = scores.cpu().double(), counts.cpu().double()
     n_rows = counts[0].sum()
     total = torch.zeros_like(scores)
     for dim, others in ((2, 1), (1, 2)):
