@@ -3,6 +3,7 @@
 import math
 import pickle
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from sk_dim import PairwiseMutualInformation, column_information
 from sk_dim._information._bins import MAX_BINS, columns_as_bins
 from sk_dim._information._columns import Variable
 from sk_dim._information._component_critics import NormalCritic
+from sk_dim._information._pairwise import MAX_CELLS, _alike
 from sk_dim._information._read_outs import READ_OUTS
 from sk_dim._information._tables import Fit, Pairs, judge
 from sk_dim.datasets import make_normal_pairs
@@ -189,6 +191,18 @@ def test_tables_of_names_tell_what_counts_tell():
     expected = mutual_info_score(a.codes, b.codes)
     assert expected > 0.03
     assert value == pytest.approx(expected, abs=5e-4)
+
+
+@pytest.mark.parametrize("n", [1, 40, 300])
+def test_chunks_hold_each_pair_once_and_few_cells(n):
+    rng = np.random.default_rng(n)
+    sizes = rng.integers(2, 400, size=(n, 2))
+    pairs = [tuple(bins_of(np.arange(size) % 64)[0] for size in pair) for pair in sizes]
+    chunks = list(_alike(pairs))
+    assert sorted(chain(*chunks)) == list(range(n))
+    for chunk in chunks:
+        n_x, n_y = (max(len(pairs[i][side]) for i in chunk) for side in (0, 1))
+        assert n_x * n_y * len(chunk) <= MAX_CELLS
 
 
 # What is estimated

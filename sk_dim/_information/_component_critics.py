@@ -27,7 +27,7 @@ class NormalCritic(nn.Module):
         Components of either side that are used.
     """
 
-    n_steps = 0
+    n_training_steps = 0
 
     def __init__(
         self, x_shape: tuple[int, ...], y_shape: tuple[int, ...], *, n_leading: int
@@ -73,7 +73,7 @@ class MixtureCritic(nn.Module):
     would be.
     """
 
-    n_steps = 600  # 1,000 gain .004 nats of .05 that are missed
+    n_training_steps = 600  # 1,000 gain .004 nats of .05 that are missed
 
     def __init__(
         self,

@@ -153,7 +153,7 @@ class TrainedCritic:
             of = [torch.from_numpy(p.is_normal).to(x) for p in (self.of_x, self.of_y)]
             learn_normal(x, y, *of)
         n_batches = max(1, round(len(x) / BATCH_SIZE))
-        n_steps = getattr(self.critic, "n_steps", N_STEPS)
+        n_steps = getattr(self.critic, "n_training_steps", N_STEPS)
         if n_steps:
             if n_epochs == "auto":
                 n_epochs = min(MAX_EPOCHS, -(-n_steps // n_batches))

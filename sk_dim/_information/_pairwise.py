@@ -69,9 +69,9 @@ def estimate_pairs(
         is_ordered = [bool(a.place.any() or b.place.any()) for a, b in some]
         with one_thread() if device.type == "cpu" else nullcontext():
             estimates = _cross_fit(stacked, counts, is_ordered)
-            scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0].cpu().numpy()
+            scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0]
         for i, (a, b), estimate, table in zip(
-            chunk, some, estimates, scores, strict=True
+            chunk, some, estimates, scores.cpu().double().numpy(), strict=True
         ):
             x, y = a.codes[tested], b.codes[tested]
             sums, true = table[x, y[ways]].sum(1), float(table[x, y].sum())
@@ -84,11 +84,13 @@ def _alike(pairs: Sequence[tuple[Bins, Bins]]) -> Iterator[list[int]]:
     """Cut pairs into those of about as many bins, which little is added to."""
     sizes = [(len(a), len(b)) for a, b in pairs]
     chunk: list[int] = []
+    n_x = n_y = 0  # of the largest in the chunk
     for i in sorted(range(len(pairs)), key=sizes.__getitem__):
-        n_x, n_y = np.max([sizes[j] for j in [*chunk, i]], axis=0)
-        if chunk and n_x * n_y * (len(chunk) + 1) > MAX_CELLS:
+        larger = max(n_x, sizes[i][0]), max(n_y, sizes[i][1])
+        if chunk and math.prod(larger) * (len(chunk) + 1) > MAX_CELLS:
             yield chunk
-            chunk = []
+            chunk, larger = [], sizes[i]
+        n_x, n_y = larger
         chunk.append(i)
     if chunk:
         yield chunk
