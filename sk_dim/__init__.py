@@ -1,6 +1,7 @@
 """Deep InfoMax as a scikit-learn transformer."""
 
 from sk_dim._classifier import DeepInfomaxClassifier
+from sk_dim._conditional_information import conditional_mutual_information
 from sk_dim._deep_infomax import DeepInfomaxTransformer
 from sk_dim._files import save
 from sk_dim._images._array import ImageArray
@@ -8,7 +9,6 @@ from sk_dim._images._loader import ImageLoader
 from sk_dim._images._sources import list_images
 from sk_dim._mutual_information import (
     MutualInformationEstimator,
-    conditional_mutual_information,
     mutual_information,
 )
 from sk_dim._pairwise_information import (

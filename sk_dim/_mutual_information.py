@@ -1,7 +1,6 @@
 """MutualInformationEstimator: how much two variables tell of one another, in nats."""
 
 import math
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +23,6 @@ from sk_dim._information._representations import (
     Side,
     check_representation,
 )
-from sk_dim._information._values import read_table, to_records
 from sk_dim._information._variables import (
     continuous_columns,
     counted_information,
@@ -437,74 +435,6 @@ def mutual_information(X: Any, Y: Any, **params: Any) -> float:
     0.7
     """
     return MutualInformationEstimator(**params).fit(X, Y).mutual_information_
-
-
-def conditional_mutual_information(X: Any, Y: Any, Z: Any, **params: Any) -> float:
-    r"""Estimate what X and Y tell of one another beyond what Z tells, in nats.
-
-    Parameters
-    ----------
-    X : array-like of shape (n,), (n, d) or (n, ...)
-        A variable, as :meth:`MutualInformationEstimator.fit` takes it.
-    Y, Z : array-like of shape (n,) or (n, d)
-        Columns of numbers, names or dates: arrays, frames or lists. Row i of all three
-        belongs together.
-    **params
-        Parameters of :class:`MutualInformationEstimator`, in which Y stands for the
-        columns of Y, followed by those of Z.
-
-    Returns
-    -------
-    float
-        At least 0. The difference of two lower bounds is none: the value is an
-        estimate, and may be on either side of the truth. Not a number where Z and X
-        share a continuous column.
-
-    Raises
-    ------
-    ValueError or TypeError
-        As :meth:`MutualInformationEstimator.fit` does, and for images and series as Y
-        or Z.
-
-    See Also
-    --------
-    mutual_information : Without a condition.
-
-    Notes
-    -----
-    By the chain rule, :math:`I(X; Y | Z) = I(X; (Y, Z)) - I(X; Z)`. Both are estimated
-    on the same parts of the rows, with the same seeds, where no row is a copy.
-
-    Examples
-    --------
-    Neither of two coins tells anything of whether they are equal; both together do.
-
-    >>> import numpy as np
-    >>> X, Z = np.random.default_rng(0).integers(2, size=(2, 500))
-    >>> Y = X == Z
-    >>> value = conditional_mutual_information(X, Y, Z, max_iter=20, random_state=0)
-    >>> round(value, 1)
-    0.7
-    """
-    columns = read_table("Y", Y), read_table("Z", Z)
-    check_consistent_length(X, columns[0][0], columns[1][0])
-    # The same for both, so that errors of the parts cancel in the difference.
-    params["random_state"] = check_random_state(params.get("random_state")).randint(
-        2**31
-    )
-    of_x, of_both = check_discrete(params.pop("discrete", "auto"))
-    is_list = not isinstance(of_both, str | bool)
-    of_z = list(of_both)[len(columns[0]) :] if is_list else of_both
-    with warnings.catch_warnings():
-        # A part that tells nothing of X is no news here.
-        warnings.filterwarnings("ignore", NOTHING_FOUND, UserWarning)
-        both, given = (
-            mutual_information(X, to_records(*tables), discrete=(of_x, of_y), **params)
-            for tables, of_y in ((columns, of_both), (columns[1:], of_z))
-        )
-    if math.isinf(both):
-        return math.nan if math.isinf(given) else math.inf
-    return max(0.0, both - given)
 
 
 def _at_least_zero(mean: float, n_rows: int) -> float:

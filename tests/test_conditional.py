@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
 
 from sk_dim import conditional_mutual_information
+from sk_dim.datasets import make_class_pairs
 
 RNG = np.random.default_rng(0)
 X60, Y60, Z60 = RNG.normal(size=(3, 60))
@@ -38,6 +40,29 @@ def test_two_coins_tell_together_whether_they_are_equal():
 
 
 @NOTHING
+@pytest.mark.parametrize("shape", [(8, 8), (1, 40)])
+def test_samples_as_Y_and_as_Z(shape):
+    samples = RNG.normal(size=(60, *shape))
+    assert 0 <= quick(X60, samples, Z60, max_iter=1) < 0.5
+    assert 0 <= quick(X60, Y60, samples, max_iter=1) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*are copies of others")
+def test_what_an_image_tells_beyond_another():
+    digits, classes = load_digits(return_X_y=True)
+    pairs = make_class_pairs(
+        np.arange(len(digits))[:, None], classes, 3000, same=0.5, random_state=0
+    )
+    y, z = pairs[0][:, 0], pairs[1][:, 0]
+    images, names = digits.reshape(-1, 8, 8), classes.astype(str)
+    found = conditional_mutual_information(
+        names[y], images[y], images[z], random_state=0
+    )
+    assert found == pytest.approx(math.log(10) - pairs[2], abs=0.25)
+
+
+@NOTHING
 def test_frames_of_mixed_columns_and_their_kinds():
     frame = pd.DataFrame({"a": X60, "b": ["u", "v"] * 30})
     every = quick(Y60, frame, Z60, max_iter=1)
@@ -63,8 +88,9 @@ def test_a_copy_of_X():
     [
         (Y60[:9], Z60, {}, "inconsistent numbers of samples"),
         (Y60, Z60[:9], {}, "inconsistent numbers of samples"),
-        (np.zeros((60, 8, 8)), Z60, {}, r"Y has rows of shape \(8, 8\); only columns"),
-        (Y60, np.zeros((60, 8, 8)), {}, r"fit_transform\(Z\)"),
+        (np.zeros((60, 2, 2)), Z60, {}, r"Y has rows of shape \(2, 2\), which cannot"),
+        (RNG.random((9, 8, 8)), Z60, {}, "inconsistent numbers of samples"),
+        (Y60, np.full((60, 8, 8), np.nan), {}, "Input Z contains NaN"),
         (Y60, Z60 * np.nan, {}, "Input Z contains NaN"),
         (Y60, Z60, {"bound": "mine"}, "bound='mine' is not known"),
         (Y60, Z60, {"discrete": ("auto", [True])}, "discrete has 1 entries for Y"),

@@ -39,6 +39,7 @@ LAYERS = {
     "_information": 7,
     "_mutual_information": 8,
     "_pairwise_information": 8,
+    "_conditional_information": 9,
     "evaluation": 9,
     "_classifier": 10,
     "plotting": 10,

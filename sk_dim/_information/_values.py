@@ -53,9 +53,10 @@ def read_table(label: str, V: Any) -> list[np.ndarray]:
     columns, _ = read_columns(label, V)
     if isinstance(columns, np.ndarray):
         raise ValueError(
-            f"{label} has rows of shape {columns.shape[1:]}; only columns can be "
-            "joined with others: pass features of images or series, such as "
-            f"DeepInfomaxTransformer().fit_transform({label})."
+            f"{label} has rows of shape {columns.shape[1:]}, which are no columns; "
+            "pass features of images or series, such as "
+            f"DeepInfomaxTransformer().fit_transform({label}), or use "
+            "mutual_information for both variables as a whole."
         )
     return columns
 
