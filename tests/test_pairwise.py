@@ -7,6 +7,8 @@ from itertools import chain
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,13 +16,14 @@ from hypothesis import strategies as st
 from scipy.special import ndtri
 from scipy.stats import kstest
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.feature_selection import SelectFdr, SelectKBest
 from sklearn.metrics import mutual_info_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sk_dim import PairwiseMutualInformation, column_information
-from sk_dim._information._bins import MAX_BINS, columns_as_bins
+from sk_dim._information._bins import MAX_BINS, MAX_NAMES, columns_as_bins
 from sk_dim._information._columns import Variable
 from sk_dim._information._component_critics import NormalCritic
 from sk_dim._information._pairwise import MAX_CELLS, _alike
@@ -71,7 +74,7 @@ def test_functions_of_bins_are_orthonormal_over_the_rows(values, names):
         rows.T @ rows / len(rows), np.eye(rows.shape[1]), atol=1e-6
     )
     np.testing.assert_allclose(bins.basis[:, 0], 1.0)
-    assert len(bins) <= MAX_BINS
+    assert len(bins) <= (MAX_NAMES if names else MAX_BINS)
     assert np.all(np.bincount(bins.codes, minlength=len(bins)) > 0)
 
 
@@ -92,12 +95,14 @@ def test_bins_depend_on_ranks_alone():
 
 
 def test_rare_names_share_a_bin():
-    (bins,) = bins_of(
-        np.r_[np.repeat(np.arange(63), 5), np.arange(100, 140)], names=True
-    )
-    assert len(bins) == MAX_BINS
+    n = MAX_NAMES - 1
+    values = np.r_[np.repeat(np.arange(n), 5), np.arange(1000, 1040)]
+    (bins,) = bins_of(values, names=True)
+    assert len(bins) == MAX_NAMES
     assert len(set(bins.codes[-40:])) == 1
-    assert len(set(bins.codes[:-40])) == 63
+    assert len(set(bins.codes[:-40])) == n
+    assert bins.n_merged == 40
+    assert bins.share_merged == pytest.approx(40 / len(values))
 
 
 def test_roughness_is_that_of_hermite_polynomials():
@@ -317,17 +322,52 @@ def test_outliers_beside_a_copy_are_no_disaster():
     assert fit(x, y).mutual_information_[0, 0] > 1.5
 
 
-def test_copies_of_rows_are_held_out_together():
-    rng = np.random.default_rng(0)
-    X = np.repeat(rng.normal(size=(100, 4)), 3, axis=0)
-    y = np.repeat(rng.normal(size=100), 3)
-    assert fit(X, y).mutual_information_.max() < 0.1
+@pytest.mark.filterwarnings("ignore:.*are copies of others")
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_copies_of_a_pair_are_held_out_together_whatever_is_beside_it(is_alone):
+    rng = np.random.default_rng(1)
+    patient = np.repeat(np.arange(150), 3)
+    a, b = rng.normal(size=(2, 150))[:, patient]
+    X = a[:, None] if is_alone else np.column_stack([a, rng.normal(size=450)])
+    found = fit(X, b)
+    assert found.mutual_information_.max() < 0.05
+    assert found.p_value_.min() > 0.01
 
 
-def test_a_few_distinct_rows_are_no_error():
-    X = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), [3, 3, 4, 4], axis=0)
+@pytest.mark.filterwarnings("error")
+def test_rounded_numbers_are_no_copies():
+    X, y = load_iris(return_X_y=True)
+    values = fit(X, y).mutual_information_[:, 0]
+    assert np.all(values > [0.3, 0.1, 0.8, 0.8])
+
+
+def test_many_copies_are_said():
+    x = np.repeat(np.random.default_rng(0).normal(size=100), 3)
+    with pytest.warns(UserWarning, match=r"200 of 300 rows are copies .*'a' of X"):
+        fit(pd.DataFrame({"n": np.arange(300.0) ** 2, "a": x}), x**3)
+
+
+@pytest.mark.filterwarnings("ignore:.*are copies of others")
+def test_nothing_is_known_of_a_few_distinct_rows():
+    rows = np.repeat(np.arange(4), [3, 3, 4, 4])
+    X = np.random.default_rng(0).normal(size=(4, 2))[rows]
     found = fit(X, X[:, 0] ** 3)
-    assert np.isfinite(found.mutual_information_).all()
+    assert np.all(found.mutual_information_ == 0)
+    assert np.all(found.interval_ == [0, np.inf])
+    assert np.all(found.p_value_ == 1)
+
+
+@pytest.mark.parametrize("n_names", [100, 400])
+def test_upper_ends_allow_for_names_that_share_a_bin(n_names):
+    name = np.random.default_rng(5).integers(n_names, size=4000)
+    low, high = fit(name.astype(str), name % 5).interval_[0, 0]
+    assert low < math.log(5) < high
+
+
+@pytest.mark.parametrize("n", [300, 1000, 5000])
+def test_upper_ends_are_infinite_where_bins_end(n):
+    x = np.random.default_rng(5).normal(size=n)
+    assert fit(x, -x).interval_[0, 0, 1] == math.inf
 
 
 @pytest.mark.slow
@@ -345,6 +385,22 @@ def test_p_values_are_uniform_and_estimates_next_to_nothing():
     assert kstest(found.p_value_[:, 0], "uniform").pvalue > 0.01
     assert found.mutual_information_.mean() < 0.01
     assert np.mean(found.interval_[:, 0, 0] > 0) < 0.1
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_names_of_columns_of_any_frame(make):
+    rng = np.random.default_rng(0)
+    frame = make({"a": rng.normal(size=30), "b": rng.normal(size=30)})
+    names = {(row["x"], row["y"]) for row in fit(frame).ranking()}
+    assert names == {("a", "b")}
+
+
+def test_names_that_are_numbers_and_of_single_columns():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(30, 2)), columns=[10, 20])
+    y = pd.Series(rng.normal(size=30), name="target")
+    names = {(row["x"], row["y"]) for row in fit(X, y).ranking()}
+    assert names == {(10, "target"), (20, "target")}
 
 
 # In scikit-learn

@@ -7,7 +7,8 @@ from scipy.special import ndtri
 
 from sk_dim._information._columns import Variable
 
-MAX_BINS = 64  # of a column
+MAX_BINS = 64  # of an ordered column
+MAX_NAMES = 256  # of a column of names, one of them for all rare ones
 MAX_SMOOTH = 32  # functions of an ordered one
 
 
@@ -27,12 +28,18 @@ class Bins:
         for equal ones, and 0 for different ones.
     roughness : ndarray of shape (n_functions,)
         Mean square of the second derivative; 0 for names, which have no order.
+    n_merged : int
+        Values that share a bin with others.
+    share_merged : float
+        Share of the rows that have one of these.
     """
 
     codes: np.ndarray
     place: np.ndarray
     basis: np.ndarray
     roughness: np.ndarray
+    n_merged: int
+    share_merged: float
 
     def __len__(self) -> int:
         """Return the number of bins."""
@@ -50,24 +57,29 @@ def columns_as_bins(V: Variable) -> list[Bins]:
 def _of_names(column: np.ndarray) -> Bins:
     """Give each name a bin, and what is left of rare ones a bin together."""
     _, codes, counts = np.unique(column, return_inverse=True, return_counts=True)
-    if len(counts) > MAX_BINS:
-        bins = np.full(len(counts), MAX_BINS - 1)
-        frequent = np.argsort(-counts, kind="stable")[: MAX_BINS - 1]
-        bins[frequent] = np.arange(MAX_BINS - 1)
+    n_merged, share_merged = 0, 0.0
+    if len(counts) > MAX_NAMES:
+        bins = np.full(len(counts), MAX_NAMES - 1)
+        frequent = np.argsort(-counts, kind="stable")[: MAX_NAMES - 1]
+        bins[frequent] = np.arange(MAX_NAMES - 1)
         codes = bins[codes]
+        n_merged = len(counts) - MAX_NAMES + 1
+        share_merged = float(np.mean(codes == MAX_NAMES - 1))
     shares = np.bincount(codes) / len(codes)
     roots = np.sqrt(shares)
     # The first column is the constant, and all others are made orthogonal to it.
     others = np.eye(len(shares))[:, 1:]
     whitened, _ = np.linalg.qr(np.column_stack([roots, others]))
     basis = whitened * np.sign(whitened[0, 0]) / roots[:, None]
-    return Bins(codes, np.zeros(len(shares)), basis, np.zeros(len(shares)))
+    zeros = np.zeros(len(shares))
+    return Bins(codes, zeros, basis, zeros, n_merged, share_merged)
 
 
 def _of_numbers(column: np.ndarray) -> Bins:
     """Put equal numbers of rows in each bin, equal values in the same."""
     _, codes, counts = np.unique(column, return_inverse=True, return_counts=True)
-    if len(counts) > MAX_BINS:
+    is_merged = len(counts) > MAX_BINS
+    if is_merged:
         middles = (np.cumsum(counts) - counts / 2) / len(column)
         _, bins = np.unique((middles * MAX_BINS).astype(int), return_inverse=True)
         codes = bins[codes]
@@ -95,4 +107,6 @@ def _of_numbers(column: np.ndarray) -> Bins:
         place,
         np.column_stack([np.ones(n_bins), smooth]),
         np.concatenate([[0.0], np.maximum(roughness[:n_functions], 0.0)]),
+        len(counts) * is_merged,
+        float(is_merged),
     )

@@ -164,11 +164,13 @@ class TrainedCritic:
             training.graphs = StepGraphs(training, training._compute_step)
         training.check()
         self.best, self.stop_shares = training.best, training.best_shares
-        start = time.monotonic()
+        seconds = 0.0
         for i in range(1, n_checks + 1):
+            start = time.monotonic()
             seen = training.run_to(n_steps * i // n_checks)
             value = training.check()
             self.best, self.stop_shares = training.best, training.best_shares
+            seconds += time.monotonic() - start  # others may compute in between
             is_finite = math.isfinite(seen) and math.isfinite(value)
             if not is_finite:
                 warn(
@@ -179,7 +181,7 @@ class TrainedCritic:
                 "epoch": training.n_done / n_batches,
                 "train": seen,
                 "stop": value,
-                "seconds": time.monotonic() - start,
+                "seconds": seconds,
             }
             if not is_finite or training.n_worse >= PATIENCE:
                 break

@@ -21,6 +21,7 @@ from sk_dim._information._tables import SMOOTHNESS, Fit, Pairs, judge
 
 MAX_CELLS = 2**17  # of the pairs that are fitted together, for the processor's cache
 FINER = 3.0  # times e^nats - 1 over the bins: nats that edges finer than bins may hide
+MIN_GROUPS = 10  # of rows that differ, below which nothing is known
 N_LEARNT_TO_TEST = 3  # of five parts; the others are permuted
 
 
@@ -34,11 +35,14 @@ class PairEstimate:
     p_value: float
 
 
+UNKNOWN = PairEstimate(0.0, 0.0, (0.0, math.inf), 1.0)
+
+
 def estimate_pairs(
     pairs: Sequence[tuple[Bins, Bins]],
-    groups: np.ndarray,
+    groups: Sequence[np.ndarray],
     device: torch.device,
-    rng: np.random.RandomState,
+    seed: int,
 ) -> list[PairEstimate]:
     """Estimate each pair, many at once.
 
@@ -46,13 +50,35 @@ def estimate_pairs(
     ----------
     pairs : sequence of pair of Bins
         The columns.
-    groups : ndarray of shape (n,), int
-        Rows of one group are in one part; at least as many groups as parts.
+    groups : sequence of ndarray of shape (n,), int
+        Rows of one group of a pair are in one part.
     device : torch.device
         Where tables are fitted.
-    rng : RandomState
-        Draws parts of the rows and permutations.
+    seed : int
+        Seeds parts of the rows and permutations.
     """
+    out = [UNKNOWN] * len(pairs)
+    alike: dict[bytes, list[int]] = {}
+    for i, each in enumerate(groups):
+        alike.setdefault(each.tobytes(), []).append(i)
+    for chosen in alike.values():
+        own = groups[chosen[0]]
+        if own.max() + 1 < MIN_GROUPS:
+            continue
+        rng = np.random.RandomState(seed)
+        found = _estimate_pairs([pairs[i] for i in chosen], own, device, rng)
+        for i, estimate in zip(chosen, found, strict=True):
+            out[i] = estimate
+    return out
+
+
+def _estimate_pairs(
+    pairs: Sequence[tuple[Bins, Bins]],
+    groups: np.ndarray,
+    device: torch.device,
+    rng: np.random.RandomState,
+) -> list[PairEstimate]:
+    """Estimate pairs whose rows may be cut into the same parts."""
     folds = (rng.permutation(groups.max() + 1) % N_PARTS)[groups]
     parts = [np.flatnonzero(folds == k) for k in range(N_PARTS)]
     tested = np.flatnonzero(folds >= N_LEARNT_TO_TEST)
@@ -61,14 +87,13 @@ def estimate_pairs(
     tested = rng.permutation(tested[first])[:N_TESTED]
     ways_rng = np.random.default_rng(rng.randint(2**31))
     ways = draw_ways(len(tested), ways_rng)
-    out: list[PairEstimate | None] = [None] * len(pairs)
+    out = [UNKNOWN] * len(pairs)
     for chunk in _alike(pairs):
         some = [pairs[i] for i in chunk]
         stacked = Pairs.of(some, device)
         counts = stacked.count(some, parts)
-        is_ordered = [bool(a.place.any() or b.place.any()) for a, b in some]
         with one_thread() if device.type == "cpu" else nullcontext():
-            estimates = _cross_fit(stacked, counts, is_ordered)
+            estimates = _cross_fit(stacked, counts, some)
             scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0]
         for i, (a, b), estimate, table in zip(
             chunk, some, estimates, scores.cpu().double().numpy(), strict=True
@@ -77,7 +102,7 @@ def estimate_pairs(
             sums, true = table[x, y[ways]].sum(1), float(table[x, y].sum())
             p_value = p_value_of_sums(true, sums, float(np.abs(sums).mean()), ways_rng)
             out[i] = PairEstimate(*estimate, p_value)
-    return [estimate for estimate in out if estimate is not None]
+    return out
 
 
 def _alike(pairs: Sequence[tuple[Bins, Bins]]) -> Iterator[list[int]]:
@@ -127,7 +152,7 @@ def _learn(pairs: Pairs, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cross_fit(
-    pairs: Pairs, counts: Tensor, is_ordered: list[bool]
+    pairs: Pairs, counts: Tensor, bins: Sequence[tuple[Bins, Bins]]
 ) -> list[tuple[float, float, tuple[float, float]]]:
     """Judge each part by scores of the others; value, error and interval of each."""
     n_rows = float(counts[:, 0].sum())
@@ -145,11 +170,25 @@ def _cross_fit(
         cap += share * math.log(share * n_rows)
     error = ((square - mean.square()).clamp_min(0.0) / n_rows).sqrt()
     out = []
-    for m, e, t, has_order in zip(
-        mean.tolist(), error.tolist(), on_training.tolist(), is_ordered, strict=True
+    for m, e, t, pair in zip(
+        mean.tolist(), error.tolist(), on_training.tolist(), bins, strict=True
     ):
         value = max(0.0, m)
         low, high = interval_of(m, e, t, cap, int(n_rows))
-        hidden = FINER * math.expm1(value) / MAX_BINS if has_order else 0.0
-        out.append((value, e, (low, high + hidden)))
+        high += _hidden_by_bins(value, *pair)
+        is_at_most = all(each.n_merged for each in pair)  # what their bins can tell
+        if is_at_most and high > math.log(min(map(len, pair))):
+            high = math.inf
+        out.append((value, e, (low, high)))
     return out
+
+
+def _hidden_by_bins(value: float, a: Bins, b: Bins) -> float:
+    """Nats that values may tell which share a bin, as far as one can say."""
+    hidden = FINER * math.expm1(value) / MAX_BINS
+    hidden *= bool(a.place.any() or b.place.any())
+    for names, others in ((a, b), (b, a)):
+        if names.n_merged and not names.place.any():
+            told_apart = min(names.n_merged, len(others))
+            hidden += names.share_merged * math.log(max(1, told_apart))
+    return hidden

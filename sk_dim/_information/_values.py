@@ -61,6 +61,18 @@ def read_table(label: str, V: Any) -> list[np.ndarray]:
     return columns
 
 
+def names_of_columns(V: Any, n_columns: int) -> list[Any]:
+    """Return the names of the columns of a table; numbers where it has none."""
+    dtype = getattr(V, "dtype", None)
+    for names in (getattr(dtype, "names", None), getattr(V, "column_names", None)):
+        if names is not None:
+            return list(names)
+    if hasattr(V, "columns"):
+        return list(V.columns)
+    name = getattr(V, "name", None)  # of a single column
+    return list(range(n_columns)) if name is None else [name]
+
+
 def to_records(*tables: list[np.ndarray]) -> np.ndarray:
     """Return the columns of all tables as one array of records."""
     columns = [column for table in tables for column in table]
