@@ -41,7 +41,7 @@ def draw_pairs(n, rng):
     for r in (0.0, 0.3, 0.6, 0.9, 0.99):
         x = rng.normal(size=n)
         y = r * x + math.sqrt(1 - r**2) * rng.normal(size=n)
-        yield f"normal, correlation {r}", x, y, False, -math.log(1 - r**2) / 2
+        yield f"normal, correlation {r}", x, y, False, abs(math.log(1 - r**2)) / 2
     for width, truth in ((0.1, 0.1 - math.log(0.2)), (0.75, 1 / 3)):
         x = rng.uniform(size=n)
         y = x + rng.uniform(-width, width, size=n)
