@@ -13,7 +13,7 @@ from sk_dim._devices import choose_device
 from sk_dim._information._bins import columns_as_bins
 from sk_dim._information._columns import Reader, Variable, check_discrete
 from sk_dim._information._pairwise import estimate_pairs
-from sk_dim._information._values import names_of_columns, read_table
+from sk_dim._information._values import names_of_columns
 from sk_dim._information._variables import continuous_columns, group_copies
 from sk_dim._validation import warn
 
@@ -25,8 +25,8 @@ MANY_COPIES = 0.05  # share of rows that are copies of others from which on it i
 class PairwiseMutualInformation(BaseEstimator):
     r"""Estimate the mutual information of every pair of columns, in one run.
 
-    Each pair is scored by a table over the values of both columns, which are put in at
-    most 64 bins. Tables maximise InfoNCE on four fifths of the rows and are judged on
+    Each pair is scored by a table over the values of both columns: numbers in at most 64
+    bins, names in 256. Tables maximise InfoNCE on four fifths of the rows and are judged on
     the others, in turn, so that values are lower bounds in expectation.
 
     Parameters
@@ -79,34 +79,19 @@ class PairwiseMutualInformation(BaseEstimator):
     :class:`MutualInformationEstimator`: 3 (e^value - 1) / 64 nats where a column is
     ordered, for edges finer than bins, and what names may tell that share a bin. It is
     infinite where it reaches the logarithm of the number of bins. A dependence that no
-    table comes near, as above, can be above it.
+    table comes near, as below, can be above it.
 
     *Time*. A pair takes about 0.1 s on one thread of a CPU, with few rows or many.
 
     *Test*. Tables that three fifths of the rows teach are judged on up to 1,000 of the
-    others, and on 999 permutations of these. The p-value is exact.
+    others, and on 999 permutations of these. The p-value is exact where rows are
+    independent of one another.
 
     *Where it is too low*. Sharp edges, fast waves (a column of dates has 64 bins and
     32 functions, and does not show week days), many names of few rows, and columns that
     determine each other almost. No value can be above the logarithm of a fifth of the
     rows, or of the number of bins. Estimates by nearest neighbours are closer to the
     truth there, and further above 0 where columns are independent.
-
-    *Interval*. The upper end allows for more than that of
-    :class:`MutualInformationEstimator`: 3 (e^value - 1) / 64 nats where a column is
-    ordered, for edges finer than bins, and what names may tell that share a bin. It is
-    infinite where it reaches the logarithm of the number of bins. A dependence that no
-    table comes near, as above, can be above it.
-
-    *Time*. A pair takes about 0.1 s on one thread of a CPU, with few rows or many.
-
-    *Test*. Tables that three fifths of the rows teach are judged on up to 1,000 of the
-    others, and on 999 permutations of these. The p-value is exact.
-
-    *Where it is too low*. Sharp edges, and columns that determine each other almost,
-    take many rows. No value can be above the logarithm of a fifth of the rows, or of
-    the number of bins. Estimates by nearest neighbours are closer to the truth there,
-    and further above 0 where columns are independent.
 
     References
     ----------
@@ -324,8 +309,15 @@ def column_information(X: Any, y: Any, **params: Any) -> tuple[np.ndarray, np.nd
 
 
 def _read(label: str, V: Any, discrete: Any) -> Variable:
-    read_table(label, V)  # which refuses images and series
-    return Reader(label, discrete).fit(V)
+    variable = Reader(label, discrete).fit(V)
+    if variable.is_image:
+        raise ValueError(
+            f"{label} has rows of shape {variable.values.shape[1:]}, which are no "
+            "columns; pass features of images or series, such as "
+            f"DeepInfomaxTransformer().fit_transform({label}), or use "
+            "mutual_information for both variables as a whole."
+        )
+    return variable
 
 
 def _column(V: Variable, i: int) -> Variable:

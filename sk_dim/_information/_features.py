@@ -19,7 +19,7 @@ from sk_dim._information._variables import Preprocessor
 
 WIDE = 64  # columns from which on a table is shown by its components
 N_COMPONENTS = 128
-N_POWERS = 4  # iterations of the randomised SVD, of 7 by default, for half its time
+N_POWERS = 4  # iterations of the randomised SVD, of 7 by default
 POWER = 0.5  # of the variances of components: 1 leaves them, 0 makes them equal
 CLIP = 10.0  # standard deviations of features, and of inputs
 MAX_LEARNT = 1_500  # rows that an encoder learns from

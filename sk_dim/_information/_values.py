@@ -48,19 +48,6 @@ def read_columns(label: str, V: Any) -> tuple[list[np.ndarray] | np.ndarray, lis
     return columns, [title for title, _ in named]
 
 
-def read_table(label: str, V: Any) -> list[np.ndarray]:
-    """Return the columns of a table; refuse images and series."""
-    columns, _ = read_columns(label, V)
-    if isinstance(columns, np.ndarray):
-        raise ValueError(
-            f"{label} has rows of shape {columns.shape[1:]}, which are no columns; "
-            "pass features of images or series, such as "
-            f"DeepInfomaxTransformer().fit_transform({label}), or use "
-            "mutual_information for both variables as a whole."
-        )
-    return columns
-
-
 def names_of_columns(V: Any, n_columns: int) -> list[Any]:
     """Return the names of the columns of a table; numbers where it has none."""
     dtype = getattr(V, "dtype", None)
