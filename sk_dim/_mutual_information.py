@@ -138,7 +138,8 @@ class MutualInformationEstimator(BaseEstimator):
     from rows that are not judged by them, and from extra ones. Three kinds of critics
     are tried on components: the given one; one that assumes normal variables; and one
     that looks for hidden classes that both have in common, by a net for each or, where
-    X and Y are of one kind, by one for both. The rows that stop training choose. The
+    X and Y are of one kind, by one for both. The rows that stop training choose, and
+    leave those that are behind by more than a standard error after a quarter of it. The
     given one is shown the columns of a wide table as they are.
 
     *Interval*. The lower end is the mean over held-out rows less 1.645 standard errors.

@@ -25,9 +25,9 @@ MANY_COPIES = 0.05  # share of rows that are copies of others from which on it i
 class PairwiseMutualInformation(BaseEstimator):
     r"""Estimate the mutual information of every pair of columns, in one run.
 
-    Each pair is scored by a table over the values of both columns: numbers in at most 64
-    bins, names in 256. Tables maximise InfoNCE on four fifths of the rows and are judged on
-    the others, in turn, so that values are lower bounds in expectation.
+    Each pair is scored by a table over the values of both columns: numbers in at most
+    64 bins, names in 256. Tables maximise InfoNCE on four fifths of the rows and are
+    judged on the others, in turn, so that values are lower bounds in expectation.
 
     Parameters
     ----------
