@@ -15,7 +15,9 @@ from sk_dim._mutual_information import NOTHING_FOUND, mutual_information
 N_JOINED = 32  # components of images or series that are joined with other columns
 
 
-def conditional_mutual_information(X: Any, Y: Any, Z: Any, **params: Any) -> float:
+def conditional_mutual_information(
+    X: Any, Y: Any, Z: Any, *, groups: Any = None, **params: Any
+) -> float:
     r"""Estimate what X and Y tell of one another beyond what Z tells, in nats.
 
     Parameters
@@ -23,6 +25,8 @@ def conditional_mutual_information(X: Any, Y: Any, Z: Any, **params: Any) -> flo
     X, Y, Z : array-like of shape (n,), (n, d) or (n, ...)
         Variables, as :meth:`MutualInformationEstimator.fit` takes them. Row i of all
         three belongs together.
+    groups : array-like of shape (n,), default=None
+        What rows belong to, see :meth:`MutualInformationEstimator.fit`.
     **params
         Parameters of :class:`MutualInformationEstimator`, in which Y stands for the
         columns of Y, followed by those of Z.
@@ -64,7 +68,7 @@ def conditional_mutual_information(X: Any, Y: Any, Z: Any, **params: Any) -> flo
     """
     # The same for both, so that errors of the parts cancel in the difference.
     seed = check_random_state(params.get("random_state")).randint(2**31)
-    params["random_state"] = seed
+    params |= {"random_state": seed, "groups": groups}
     columns = _columns_of("Y", Y, seed), _columns_of("Z", Z, seed)
     check_consistent_length(X, columns[0][0], columns[1][0])
     of_x, of_both = check_discrete(params.pop("discrete", "auto"))

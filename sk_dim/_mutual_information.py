@@ -23,11 +23,8 @@ from sk_dim._information._representations import (
     Side,
     check_representation,
 )
-from sk_dim._information._variables import (
-    continuous_columns,
-    counted_information,
-    group_copies,
-)
+from sk_dim._information._row_groups import RowGroups
+from sk_dim._information._variables import continuous_columns, counted_information
 from sk_dim._validation import check_choice, check_integer_or_auto, check_name, warn
 
 FEW_ROWS = 50
@@ -208,7 +205,15 @@ class MutualInformationEstimator(BaseEstimator):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, Y: Any, *, X_extra: Any = None, Y_extra: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        Y: Any,
+        *,
+        groups: Any = None,
+        X_extra: Any = None,
+        Y_extra: Any = None,
+    ) -> Self:
         """Train the critics, and estimate.
 
         Parameters
@@ -216,6 +221,11 @@ class MutualInformationEstimator(BaseEstimator):
         X, Y : array-like of shape (n,), (n, d) or (n, ...)
             Numbers, names, dates, images or series; row i of both belongs together.
             Arrays, frames and lists are all taken.
+        groups : array-like of shape (n,), default=None
+            What rows belong to, such as the patient of a visit: strings, numbers or
+            anything else that can be hashed. Whole groups are held out, the standard
+            error is by groups, and one row of each is tested. None means that rows
+            are independent, but for copies, which are found.
         X_extra, Y_extra : array-like of shape (m, ...), default=None
             More rows of X, or of Y, that are in no pair. Representations and the scale
             of columns are learnt from them too.
@@ -230,19 +240,19 @@ class MutualInformationEstimator(BaseEstimator):
         ValueError or TypeError
             For parameters out of range, values that are missing or not finite, X and Y
             of different length, extra rows of another shape, a representation that
-            does not fit the samples, and fewer than 4 rows. The estimator is then as it
-            was before the call.
+            does not fit the samples, and fewer than 4 rows or groups. The estimator is
+            then as it was before the call.
         """
         before = dict(vars(self))
         try:
-            return self._fit(X, Y, (X_extra, Y_extra))
+            return self._fit(X, Y, groups, (X_extra, Y_extra))
         except BaseException:
             # As it was, and no mixture of two fits.
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
 
-    def _fit(self, X: Any, Y: Any, extra: tuple[Any, Any]) -> Self:
+    def _fit(self, X: Any, Y: Any, groups: Any, extra: tuple[Any, Any]) -> Self:
         name = check_name("bound", self.bound, READ_OUTS)
         build = check_choice("critic", self.critic, PAIR_CRITICS)
         n_epochs = self.max_iter
@@ -263,10 +273,12 @@ class MutualInformationEstimator(BaseEstimator):
             for side, rows in zip(sides, extra, strict=True)
         ]
         representation = Representation(sides, more, tries_others=not is_own_critic)
-        if len(x) < 4:
+        row_groups = RowGroups.of(x, y, groups)
+        n_groups = len(row_groups)
+        if n_groups < 4:
             raise ValueError(
-                f"{len(x)} samples leave nothing to hold out; at least 4 are needed, "
-                "and hundreds for a useful estimate."
+                f"{n_groups} {row_groups.unit} leave nothing to hold out; at least 4 "
+                "are needed, and hundreds for a useful estimate."
             )
         validate_data(self, X, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = math.prod(sides[0].reader.shape)
@@ -278,8 +290,7 @@ class MutualInformationEstimator(BaseEstimator):
         self._critics: list[TrainedCritic] = []
         self._built = self.critic
         self._device = str(device)
-        groups, n_copies = group_copies(x, y)
-        known = _known_without_training(x, y, n_copies)
+        known = _known_without_training(x, y, row_groups)
         if known is not None:
             self.mutual_information_, self.standard_error_ = known, 0.0
             self.interval_ = known, known
@@ -288,7 +299,7 @@ class MutualInformationEstimator(BaseEstimator):
         judged = cross_fit(
             x,
             y,
-            groups,
+            row_groups.numbers,
             representation,
             {GIVEN: build, **COMPONENT_CRITICS},
             READ_OUTS[name],
@@ -297,20 +308,19 @@ class MutualInformationEstimator(BaseEstimator):
             check_random_state(self.random_state),
         )
         is_capped = READ_OUTS[name].is_capped_by_candidates
-        self._read_out(judged, len(x), is_capped=is_capped)
-        self._warn_of_the_value(0.0 if n_copies else counted_information(x, y))
+        self._read_out(judged, n_groups, is_capped=is_capped)
+        is_apart = not row_groups.n_copies and n_groups == len(x)
+        self._warn_of_the_value(counted_information(x, y) if is_apart else 0.0)
         return self
 
-    def _read_out(self, judged: Judged, n_rows: int, *, is_capped: bool) -> None:
-        shares = torch.cat(judged.shares)
-        mean = float(shares.mean())
-        self.mutual_information_ = _at_least_zero(mean, len(shares))
-        self.standard_error_ = float(shares.std() / math.sqrt(len(shares)))
+    def _read_out(self, judged: Judged, n_groups: int, *, is_capped: bool) -> None:
+        self.mutual_information_ = _at_least_zero(judged.mean, judged.n_rows)
+        self.standard_error_ = judged.error
         if is_capped:
             self.cap_ = float(np.mean(judged.caps))
         on_training = float(np.mean(judged.on_training))
         self.interval_ = interval_of(
-            mean, self.standard_error_, on_training, self.cap_, n_rows
+            judged.mean, judged.error, on_training, self.cap_, n_groups
         )
         self.p_value_ = judged.p_value
         self.history_, self._critics = judged.history, judged.critics
@@ -404,13 +414,15 @@ class MutualInformationEstimator(BaseEstimator):
         self._critics = [TrainedCritic.unpack(one, builds, device) for one in packed]
 
 
-def mutual_information(X: Any, Y: Any, **params: Any) -> float:
+def mutual_information(X: Any, Y: Any, *, groups: Any = None, **params: Any) -> float:
     """Estimate the mutual information of two variables, in nats.
 
     Parameters
     ----------
     X, Y : array-like of shape (n,), (n, d) or (n, ...)
         Row i of both belongs together.
+    groups : array-like of shape (n,), default=None
+        What rows belong to, see :meth:`MutualInformationEstimator.fit`.
     **params
         Parameters of :class:`MutualInformationEstimator`.
 
@@ -435,7 +447,8 @@ def mutual_information(X: Any, Y: Any, **params: Any) -> float:
     >>> round(mutual_information(X, X > 0, max_iter=10, random_state=0), 1)
     0.7
     """
-    return MutualInformationEstimator(**params).fit(X, Y).mutual_information_
+    estimator = MutualInformationEstimator(**params).fit(X, Y, groups=groups)
+    return estimator.mutual_information_
 
 
 def _at_least_zero(mean: float, n_rows: int) -> float:
@@ -449,12 +462,16 @@ def _at_least_zero(mean: float, n_rows: int) -> float:
     return 0.0
 
 
-def _known_without_training(X: Variable, Y: Variable, n_copies: int) -> float | None:
+def _known_without_training(
+    X: Variable, Y: Variable, row_groups: RowGroups
+) -> float | None:
     """Answer where a constant or a copy does, and warn of them and of few rows."""
-    if len(X) < FEW_ROWS:
+    n_groups, n_copies = len(row_groups), row_groups.n_copies
+    if n_groups < FEW_ROWS:
         warn(
-            f"{len(X)} rows are few for a net to learn from and to be judged by: the "
-            "value will be too low, and the truth may well be outside interval_.",
+            f"{n_groups} {row_groups.unit} are few for a net to learn from and to be "
+            "judged by: the value will be too low, and the truth may well be outside "
+            "interval_.",
         )
     for name, V in (("X", X), ("Y", Y)):
         if V.is_constant:

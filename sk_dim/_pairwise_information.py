@@ -12,12 +12,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sk_dim._devices import choose_device
 from sk_dim._information._bins import columns_as_bins
 from sk_dim._information._columns import Reader, Variable, check_discrete
-from sk_dim._information._pairwise import estimate_pairs
+from sk_dim._information._pairwise import MIN_GROUPS, estimate_pairs
+from sk_dim._information._row_groups import RowGroups
 from sk_dim._information._values import names_of_columns
-from sk_dim._information._variables import continuous_columns, group_copies
+from sk_dim._information._variables import continuous_columns
+from sk_dim._inputs._groups import read_groups
 from sk_dim._validation import warn
 
-MIN_ROWS = 10
 ROUNDED = 1.05  # distinct pairs for each distinct value, above which repeats are chance
 MANY_COPIES = 0.05  # share of rows that are copies of others from which on it is warned
 
@@ -119,7 +120,7 @@ class PairwiseMutualInformation(BaseEstimator):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, Y: Any = None) -> Self:
+    def fit(self, X: Any, Y: Any = None, *, groups: Any = None) -> Self:
         """Estimate every pair.
 
         Parameters
@@ -128,6 +129,9 @@ class PairwiseMutualInformation(BaseEstimator):
             Columns of numbers, names or dates: arrays, frames or lists.
         Y : array-like of shape (n,) or (n, n_targets), default=None
             Columns of the same rows. None takes those of X.
+        groups : array-like of shape (n,), default=None
+            What rows belong to, such as the patient of a visit, see
+            :meth:`MutualInformationEstimator.fit`.
 
         Returns
         -------
@@ -138,7 +142,7 @@ class PairwiseMutualInformation(BaseEstimator):
         ------
         ValueError or TypeError
             For images and series, values that are missing or not finite, X and Y of
-            different length, and fewer than 10 rows.
+            different length, and fewer than 10 rows or groups.
 
         Warns
         -----
@@ -150,10 +154,13 @@ class PairwiseMutualInformation(BaseEstimator):
         x = _read("X", X, choices[0])
         y = x if Y is None else _read("Y", Y, choices[1])
         check_consistent_length(x, y)
-        if len(x) < MIN_ROWS:
+        given = read_groups(groups, len(x), n_least=1)
+        n_groups = len(x) if given is None else int(given.max()) + 1
+        if n_groups < MIN_GROUPS:
             raise ValueError(
-                f"{len(x)} rows cannot be cut into five parts of two; at least "
-                f"{MIN_ROWS} are needed, and hundreds for a useful estimate."
+                f"{n_groups} {'rows' if given is None else 'groups'} cannot be cut "
+                f"into five parts of two; at least {MIN_GROUPS} are needed, and "
+                "hundreds for a useful estimate."
             )
         validate_data(self, X, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = x.values.shape[1]
@@ -172,7 +179,7 @@ class PairwiseMutualInformation(BaseEstimator):
         of_y = of_x if Y is None else columns_as_bins(y)
         estimates = estimate_pairs(
             [(of_x[i], of_y[j]) for i, j in pairs],
-            self._groups_of(pairs, x, y),
+            self._groups_of(pairs, x, y, given),
             device,
             check_random_state(self.random_state).randint(2**31),
         )
@@ -189,26 +196,30 @@ class PairwiseMutualInformation(BaseEstimator):
         return self
 
     def _groups_of(
-        self, pairs: list[tuple[int, int]], x: Variable, y: Variable
+        self,
+        pairs: list[tuple[int, int]],
+        x: Variable,
+        y: Variable,
+        given: np.ndarray | None,
     ) -> list[np.ndarray]:
-        """Give rows of each pair numbers, the same to those that look like copies."""
-        apart = np.arange(len(x))
+        """Give the rows of each pair groups, which copies are in together."""
+        apart = RowGroups(np.arange(len(x)) if given is None else given, 0, "")
         of_x, of_y = (
             [np.unique(column, return_inverse=True)[1] for column in V.values.T]
             for V in (x, y)
         )
         out, most, where = [], 0, (0, 0)
         for i, j in pairs:
-            groups, n_copies = apart, 0
+            found = apart
             n_x, n_y = int(of_x[i].max()) + 1, int(of_y[j].max()) + 1
             n_distinct = len(np.unique(of_x[i] * n_y + of_y[j]))
             # Numbers that repeat because they are rounded do so beside other values of
             # the other column; those of copies do not.
             if n_distinct < len(x) and n_distinct <= ROUNDED * max(n_x, n_y):
-                groups, n_copies = group_copies(_column(x, i), _column(y, j))
-            if n_copies > most:
-                most, where = n_copies, (i, j)
-            out.append(groups)
+                found = RowGroups.of(_column(x, i), _column(y, j), given)
+            if found.n_copies > most:
+                most, where = found.n_copies, (i, j)
+            out.append(found.numbers)
         if most > MANY_COPIES * len(x):
             names = self._names[0][where[0]], self._names[1][where[1]]
             warn(
@@ -254,7 +265,9 @@ class PairwiseMutualInformation(BaseEstimator):
         return tags
 
 
-def column_information(X: Any, y: Any, **params: Any) -> tuple[np.ndarray, np.ndarray]:
+def column_information(
+    X: Any, y: Any, *, groups: Any = None, **params: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Score columns by what each tells of a target, for scikit-learn's selectors.
 
     p-values come from 999 permutations, so that selectors by p-value find a single
@@ -267,6 +280,8 @@ def column_information(X: Any, y: Any, **params: Any) -> tuple[np.ndarray, np.nd
         Columns of numbers, names or dates.
     y : array-like of shape (n,)
         Numbers, or names of classes.
+    groups : array-like of shape (n,), default=None
+        What rows belong to, see :meth:`PairwiseMutualInformation.fit`.
     **params
         Parameters of :class:`PairwiseMutualInformation`.
 
@@ -298,7 +313,7 @@ def column_information(X: Any, y: Any, **params: Any) -> tuple[np.ndarray, np.nd
     """
     if y is None:
         raise ValueError("column_information requires y to be passed, the target.")
-    found = PairwiseMutualInformation(**params).fit(X, y)
+    found = PairwiseMutualInformation(**params).fit(X, y, groups=groups)
     n_targets = found.mutual_information_.shape[1]
     if n_targets > 1:
         raise ValueError(

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sk_dim import DeepInfomaxClassifier, DeepInfomaxTransformer
-from sk_dim._information import _held_out
+from sk_dim._information._critic_training import CriticTraining
+from sk_dim._information._judging import PairRows
 from sk_dim._information._pair_critic import PAIR_CRITICS
 from sk_dim._information._read_outs import READ_OUTS
 from sk_dim._training import _captured
@@ -281,13 +282,12 @@ def test_steps_of_pair_critics_are_done_again(bound, shape, made):
     found = []
     for is_recorded in (False, True):
         critic.load_state_dict(start)
-        parts = (
-            torch.from_numpy(each) for each in (x[:240], y[:240], x[240:], y[240:])
-        )
-        training = _held_out._Training(critic, *parts, 12, READ_OUTS[bound], 0)
+        rows = PairRows(torch.from_numpy(x), torch.from_numpy(y))
+        parts = rows.take(slice(240)), rows.take(slice(240, None))
+        training = CriticTraining(critic, *parts, 12, READ_OUTS[bound], 0)
         keep_rates_in_tensors(training.optimiser)
         if is_recorded:
-            training.graphs = RecordedSteps(training, training._compute_step)
+            training.graphs = RecordedSteps(training, training.compute_step)
         seen = [training.run_to(6), training.check(), training.run_to(12)]
         found.append([*seen, training.check()])
     assert made[0].n_replayed == 12 - N_BEFORE - 1

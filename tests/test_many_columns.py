@@ -102,7 +102,7 @@ def test_a_mixture_critic_at_its_start_tells_next_to_nothing():
 
 
 @NOTHING
-@pytest.mark.filterwarnings("ignore:4 rows are few")
+@pytest.mark.filterwarnings("ignore:4 samples are few")
 @pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 40)])
 def test_four_rows_are_enough_not_to_fail(shape):
     X, Y = np.random.default_rng(0).normal(size=(2, 4, *shape))
@@ -218,7 +218,7 @@ def test_the_p_value_of_a_sure_dependence_is_small():
 
 @NOTHING
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*rows are few")
+@pytest.mark.filterwarnings("ignore:.*samples are few")
 def test_p_values_of_whole_fits_are_uniform():
     rng = np.random.default_rng(0)
     found = []

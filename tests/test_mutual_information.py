@@ -19,13 +19,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sk_dim import MutualInformationEstimator, mutual_information
 from sk_dim._information._columns import Reader
 from sk_dim._information._held_out import TrainedCritic, one_thread
+from sk_dim._information._judging import PairRows
 from sk_dim._information._pair_critic import PAIR_CRITICS, PairCritic
 from sk_dim._information._read_outs import READ_OUTS
-from sk_dim._information._variables import (
-    Preprocessor,
-    counted_information,
-    group_copies,
-)
+from sk_dim._information._row_groups import group_copies
+from sk_dim._information._variables import Preprocessor, counted_information
 from sk_dim.datasets import (
     make_discrete_pairs,
     make_mixed_pairs,
@@ -411,12 +409,12 @@ def test_shares_of_rows_come_back_in_order():
     x, y = read(X), read(Y)
     of_x, of_y = Preprocessor(x), Preprocessor(y)
     critic = TrainedCritic("hybrid", of_x, of_y, PAIR_CRITICS, CPU, seed=0)
-    rows = of_x(x), of_y(y)
+    rows = PairRows(of_x(x), of_y(y))
     list(critic.train(rows, rows, READ_OUTS["nwj"], 2))
     few = dataclasses.replace(READ_OUTS["nwj"], n_candidates=60)
     all_at_once, _ = critic.judge(rows, READ_OUTS["nwj"])
-    in_groups, n_candidates = critic.judge(rows, few)
-    assert n_candidates == 60
+    in_groups, cap = critic.judge(rows, few)
+    assert cap == pytest.approx(math.log(60))
     assert np.corrcoef(all_at_once, in_groups)[0, 1] > 0.9
 
 
@@ -664,7 +662,7 @@ def test_score_refuses_other_rows():
 @pytest.mark.filterwarnings("ignore:no dependence was found")
 @pytest.mark.parametrize("n", [4, 5, 11])
 def test_few_rows_draw_a_warning(n):
-    with pytest.warns(UserWarning, match=f"^{n} rows are few"):
+    with pytest.warns(UserWarning, match=f"^{n} samples are few"):
         found = quick(max_iter=2).fit(X40[:n], Y40[:n])
     assert math.isfinite(found.mutual_information_)
 

@@ -10,7 +10,7 @@ from torch import nn
 from sk_dim._information._columns import Variable
 from sk_dim._information._component_critics import _HalfDropout
 from sk_dim._information._held_out import TrainedCritic
-from sk_dim._information._race import N_HEATS, is_behind, race
+from sk_dim._information._race import HEATS, is_behind, race
 from sk_dim._information._read_outs import READ_OUTS
 from sk_dim._information._shown_rows import ShownRows
 from sk_dim._information._variables import Preprocessor
@@ -54,7 +54,8 @@ def start(*names, n=600):
 
 def run(*names):
     critics, *rows = start(*names)
-    best, history = race(critics, *rows, INFONCE, "auto")
+    best, left_in, history = race(critics, *rows, INFONCE, "auto")
+    assert best in left_in
     counts = [sum(row["critic"] == name for row in history) for name in names]
     return best, counts
 
@@ -63,13 +64,13 @@ def run(*names):
 def test_who_is_clearly_behind_is_left_after_the_heats(names):
     best, counts = run(*names)
     assert best.name == "right"
-    assert counts[names.index("nothing")] == N_HEATS
-    assert counts[names.index("right")] > N_HEATS
+    assert counts[names.index("nothing")] == HEATS[0][0]
+    assert counts[names.index("right")] > HEATS[-1][0]
 
 
 def test_equals_both_learn_to_the_end():
     _, counts = run("right", "the same")
-    assert counts[0] == counts[1] > N_HEATS
+    assert counts[0] == counts[1] > HEATS[-1][0]
 
 
 def test_a_race_does_not_change_what_its_winner_learns():
@@ -106,7 +107,7 @@ def test_each_way_to_show_rows_is_computed_once():
     way = critic.of_x
     critic.of_x = lambda V: calls.append(0) or way(V)
     for rows in (np.arange(3), np.arange(5)):
-        x, y = shown.inputs_of(critic)(rows)
+        x, y, _ = shown.rows_for(critic)(rows)
         assert torch.equal(x, way(shown.variables[0])[rows])
         assert torch.equal(y, critic.of_y(shown.variables[1])[rows])
     assert calls == [0]

@@ -1,5 +1,6 @@
 """What rows tell, against the bounds themselves and against the spread over draws."""
 
+import copy
 import math
 
 import numpy as np
@@ -79,4 +80,4 @@ def test_mine_divides_its_gradient_by_the_average_over_batches():
 def test_objectives_and_shares_of_two_rows_are_finite(name):
     scores = torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64)
     assert READ_OUTS[name].shares(scores).isfinite().all()
-    assert READ_OUTS[name].objective(scores).isfinite()
+    assert copy.copy(READ_OUTS[name].objective)(scores).isfinite()

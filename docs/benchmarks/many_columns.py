@@ -98,7 +98,7 @@ def our_methods():
     }
 
 
-def their_methods():
+def their_methods(n_steps):
     """Return the others: (X, Y, seed) to nats and no interval."""
     import torch
     from bmi import estimators
@@ -113,10 +113,13 @@ def their_methods():
     def of_benchmark_mi(build):
         return lambda X, Y, _: (float(build().estimate(X, Y)), None)
 
+    def of_net(kind):
+        return of_benchmark_mi(lambda: kind(max_n_steps=n_steps, verbose=False))
+
     return {
         "latentmi": of_latentmi,
-        "InfoNCE": of_benchmark_mi(estimators.InfoNCEEstimator),
-        "MINE": of_benchmark_mi(estimators.MINEEstimator),
+        "InfoNCE": of_net(estimators.InfoNCEEstimator),
+        "MINE": of_net(estimators.MINEEstimator),
         "KSG": of_benchmark_mi(
             lambda: estimators.KSGEnsembleFirstEstimator(neighborhoods=(10,))
         ),
@@ -227,6 +230,9 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--tasks", nargs="+", default=[""], help="how names begin")
     parser.add_argument(
+        "--steps", type=int, default=10_000, help="of InfoNCE and MINE, at most"
+    )
+    parser.add_argument(
         "--methods",
         nargs="+",
         default=["sk_dim", "sk_dim, columns", "latentmi", "InfoNCE", "MINE", "KSG"],
@@ -235,7 +241,7 @@ def main():
     if args.what == "ours":
         run(args, our_methods(), flattens=False)
     elif args.what == "theirs":
-        run(args, their_methods(), flattens=True)
+        run(args, their_methods(args.steps), flattens=True)
     else:
         {"draw": draw, "tables": tables, "picture": picture}[args.what](args)
 

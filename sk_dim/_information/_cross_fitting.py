@@ -1,6 +1,5 @@
 """Estimates from rows that critics did not see, each part by critics of the others."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from sk_dim._information._held_out import (
     draw_stop,
     n_judged,
 )
+from sk_dim._information._judging import error_by_group
 from sk_dim._information._race import race, threads_for
 from sk_dim._information._read_outs import ReadOut
 from sk_dim._information._representations import Representation
@@ -35,8 +35,10 @@ class Judged:
         The best of each part.
     history : list of dict
         Of all trainings.
-    shares : list of Tensor
-        What each held-out row adds to the value, in nats, a tensor for each part.
+    n_rows : int
+        Rows that were held out, and judged.
+    mean, error : float
+        Of what they add to the value, in nats; the standard error is by groups.
     on_training : list of float
         Value of each critic on as many rows that it learnt from.
     caps : list of float
@@ -47,7 +49,9 @@ class Judged:
 
     critics: list[TrainedCritic] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
-    shares: list[Tensor] = field(default_factory=list)
+    n_rows: int = 0
+    mean: float = 0.0
+    error: float = 0.0
     on_training: list[float] = field(default_factory=list)
     caps: list[float] = field(default_factory=list)
     p_value: float = 1.0
@@ -87,37 +91,46 @@ def cross_fit(
     """
     out = Judged()
     folds = draw_folds(groups, rng)
-    n_folds = n_judged(folds)
+    n_folds = n_judged(folds, groups)
     unjudged = np.flatnonzero(folds >= n_folds)
-    shown = ShownRows(X, Y, device)
+    all_shares: list[Tensor] = []
+    shown = ShownRows(X, Y, device, groups)
     is_shared = representation.learns and len(unjudged) >= MIN_LEARNT
     ways = representation.fit(shown, unjudged, rng) if is_shared else []
+    is_judged = folds < n_folds if is_shared else None
     for k in range(n_folds):
-        train, stop = draw_stop(groups, np.flatnonzero(folds != k), rng)
+        train, stop = draw_stop(groups, np.flatnonzero(folds != k), rng, is_judged)
         held_out = np.flatnonzero(folds == k)
         if not is_shared:
-            shown = ShownRows(X, Y, device)
+            shown = ShownRows(X, Y, device, groups)
             ways = representation.fit(shown, train, rng)
         seed = rng.randint(2**31)
         critics = [TrainedCritic(*way, builds, device, seed) for way in ways]
-        best, history = race(critics, shown, train, stop, read_out, n_epochs)
+        best, left_in, history = race(critics, shown, train, stop, read_out, n_epochs)
+        if is_shared:
+            # The rows that chose them stop the other trainings too, and are not judged.
+            ways = [w for w in ways if w[0] in {critic.name for critic in left_in}]
         out.history += [{"fold": k} | row for row in history]
-        inputs = shown.inputs_of(best)
+        rows_for = shown.rows_for(best)
         with threads_for(best):
-            shares, n_candidates = best.judge(inputs(held_out), read_out)
+            shares, cap = best.judge(rows_for(held_out), read_out)
             known = best.judge(
-                inputs(train[: len(held_out)]), read_out, even_if_none=True
+                rows_for(train[: len(held_out)]), read_out, even_if_none=True
             )
             if k == 0:
                 _, first = np.unique(groups[held_out], return_index=True)
-                tested = inputs(held_out[np.sort(first)[:N_TESTED]])
+                tested = rows_for(held_out[np.sort(first)[:N_TESTED]])
                 out.p_value = p_value_of_independence(
                     best.score_pairs(tested), np.random.default_rng(seed)
                 )
         out.critics.append(best)
-        out.shares.append(shares)
+        all_shares.append(shares)
         out.on_training.append(float(known[0].mean()))
-        out.caps.append(math.log(n_candidates))
+        out.caps.append(cap)
+    judged = np.concatenate([np.flatnonzero(folds == k) for k in range(n_folds)])
+    added = torch.cat(all_shares).numpy()
+    out.n_rows, out.mean = len(added), float(added.mean())
+    out.error = error_by_group(added, groups[judged])
     return out
 
 
@@ -129,6 +142,6 @@ def judge_again(
     values = []
     for critic in critics:
         with threads_for(critic):
-            rows = shown.inputs_of(critic)(np.arange(len(X)))
+            rows = shown.rows_for(critic)(np.arange(len(X)))
             values.append(critic.judge(rows, read_out)[0].mean())
     return float(torch.stack(values).mean())

@@ -17,6 +17,7 @@ from sk_dim._information._certainty import (
     p_value_of_sums,
 )
 from sk_dim._information._held_out import N_PARTS, one_thread
+from sk_dim._information._judging import error_by_group
 from sk_dim._information._tables import SMOOTHNESS, Fit, Pairs, judge
 
 MAX_CELLS = 2**17  # of the pairs that are fitted together, for the processor's cache
@@ -93,7 +94,7 @@ def _estimate_pairs(
         stacked = Pairs.of(some, device)
         counts = stacked.count(some, parts)
         with one_thread() if device.type == "cpu" else nullcontext():
-            estimates = _cross_fit(stacked, counts, some)
+            estimates = _cross_fit(stacked, counts, some, parts, groups)
             scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0]
         for i, (a, b), estimate, table in zip(
             chunk, some, estimates, scores.cpu().double().numpy(), strict=True
@@ -152,35 +153,59 @@ def _learn(pairs: Pairs, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cross_fit(
-    pairs: Pairs, counts: Tensor, bins: Sequence[tuple[Bins, Bins]]
+    pairs: Pairs,
+    counts: Tensor,
+    bins: Sequence[tuple[Bins, Bins]],
+    parts: Sequence[np.ndarray],
+    groups: np.ndarray,
 ) -> list[tuple[float, float, tuple[float, float]]]:
     """Judge each part by scores of the others; value, error and interval of each."""
-    n_rows = float(counts[:, 0].sum())
+    n_rows, n_groups = len(groups), int(groups.max()) + 1
     mean = square = on_training = torch.zeros(1, dtype=torch.float64)
     cap = 0.0
-    for k in range(len(counts)):
+    tables = []
+    for k, rows in enumerate(parts):
         others = counts[[(k + i) % len(counts) for i in range(1, len(counts))]]
         scores, is_none = _learn(pairs, others)
         scores = scores.masked_fill(is_none[:, None, None].to(scores.device), 0.0)
-        share = float(counts[k, 0].sum()) / n_rows
+        share = len(rows) / n_rows
         held_out, known = judge(scores, counts[k]), judge(scores, others.sum(0))
         mean = mean + share * held_out.mean
         square = square + share * held_out.square
         on_training = on_training + share * known.mean
-        cap += share * math.log(share * n_rows)
+        cap += share * math.log(len(rows))
+        tables.append(held_out.shares.numpy())
     error = ((square - mean.square()).clamp_min(0.0) / n_rows).sqrt()
+    if n_groups < n_rows:
+        error = _errors_by_group(tables, bins, parts, groups)
     out = []
     for m, e, t, pair in zip(
         mean.tolist(), error.tolist(), on_training.tolist(), bins, strict=True
     ):
         value = max(0.0, m)
-        low, high = interval_of(m, e, t, cap, int(n_rows))
+        low, high = interval_of(m, e, t, cap, n_groups)
         high += _hidden_by_bins(value, *pair)
         is_at_most = all(each.n_merged for each in pair)  # what their bins can tell
         if is_at_most and high > math.log(min(map(len, pair))):
             high = math.inf
         out.append((value, e, (low, high)))
     return out
+
+
+def _errors_by_group(
+    tables: Sequence[np.ndarray],
+    bins: Sequence[tuple[Bins, Bins]],
+    parts: Sequence[np.ndarray],
+    groups: np.ndarray,
+) -> Tensor:
+    """Return standard errors by what the rows of each part add in its tables."""
+    errors = np.zeros(len(bins))
+    shares = np.zeros(len(groups))
+    for i, (a, b) in enumerate(bins):
+        for table, rows in zip(tables, parts, strict=True):
+            shares[rows] = table[i, a.codes[rows], b.codes[rows]]
+        errors[i] = error_by_group(shares, groups)
+    return torch.from_numpy(errors)
 
 
 def _hidden_by_bins(value: float, a: Bins, b: Bins) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sk_dim.bounds import infonce, jsd, nwj, split_scores
+from sk_dim.bounds import jsd, nwj, split_scores
 
 MOMENTUM = 0.9  # of the moving average in MINE's gradient
 
@@ -43,9 +43,14 @@ class ReadOut:
 
 
 def _infonce_both_ways(scores: Tensor) -> Tensor:
-    """Tell each row of one variable from the others, and each of the other."""
-    ways = [infonce(*split_scores(each)) for each in (scores, scores.T)]
-    return (ways[0] + ways[1]) / 2
+    """Tell each row of one variable from the others, and each of the other.
+
+    The mean of `infonce` of the rows and of the columns, by a third of its operations:
+    no pair is given twice.
+    """
+    among = (scores.logsumexp(dim=1) + scores.logsumexp(dim=0)) / 2
+    n_candidates = (scores > -math.inf).sum(dim=1)
+    return (scores.diagonal() - among + n_candidates.log()).mean()
 
 
 class _Mine:
@@ -60,7 +65,7 @@ class _Mine:
 
     def __call__(self, scores: Tensor) -> Tensor:
         positive, negative = split_scores(scores)
-        log_mean = negative.logsumexp(dim=(0, 1)) - math.log(_n_pairs(scores))
+        log_mean = _log_mean(negative)
         now = log_mean.detach()
         if self.average is None:
             self.average = now.clone()
@@ -72,9 +77,10 @@ class _Mine:
         return positive.mean() - ratio + (ratio - log_mean).detach()
 
 
-def _n_pairs(scores: Tensor) -> int:
-    """How many pairs of different rows there are, at least one."""
-    return max(1, len(scores) * (len(scores) - 1))
+def _log_mean(negative: Tensor) -> Tensor:
+    """Logarithm of the mean exponential over pairs that are not left out."""
+    n_pairs = (negative > -math.inf).sum().clamp_min(1)
+    return negative.logsumexp(dim=(0, 1)) - n_pairs.log()
 
 
 def _jsd(scores: Tensor) -> Tensor:
@@ -87,14 +93,28 @@ def _nwj(scores: Tensor) -> Tensor:
 
 
 def _infonce_shares(scores: Tensor) -> Tensor:
-    n = len(scores)
-    value = torch.zeros(n, dtype=scores.dtype)
+    value = torch.zeros(len(scores), dtype=scores.dtype)
     for each in (scores, scores.T):
+        is_candidate = each > -math.inf
+        n_candidates = is_candidate.sum(dim=1)
         positive = each.diagonal()
         log_partition = each.logsumexp(dim=1)
+        # What it adds to the partitions of others, beyond an equal part in them.
         as_candidate = (each - log_partition[:, None]).exp().sum(dim=0)
-        value += (positive - log_partition + math.log(n) - (as_candidate - 1)) / 2
+        as_candidate -= (is_candidate / n_candidates[:, None]).sum(dim=0)
+        value += (positive - log_partition + n_candidates.log() - as_candidate) / 2
     return value
+
+
+def _beyond_the_mean(weights: Tensor, negative: Tensor) -> Tensor:
+    """Return what each row adds to a mean over pairs, by its part in either variable.
+
+    `weights` (n, n) are what pairs have; those that are left out have none.
+    """
+    is_pair = negative > -math.inf
+    n_pairs = is_pair.sum().clamp_min(1)
+    excess = (weights - is_pair * (weights.sum() / n_pairs)) * len(weights) / n_pairs
+    return excess.sum(0) + excess.sum(1)
 
 
 def _partition_shares(scores: Tensor, *, clip: float = math.inf) -> Tensor:
@@ -102,17 +122,15 @@ def _partition_shares(scores: Tensor, *, clip: float = math.inf) -> Tensor:
     positive, negative = split_scores(scores)
     clipped = negative.clamp(-clip, clip)
     negative = clipped.masked_fill(negative.isneginf(), -math.inf)
-    n = len(scores)
-    log_mean = negative.logsumexp(dim=(0, 1)) - math.log(_n_pairs(scores))
-    weights = (negative - log_mean).exp() / max(1, n - 1)
-    return positive - log_mean - (weights.sum(0) - 1) - (weights.sum(1) - 1)
+    log_mean = _log_mean(negative)
+    return positive - log_mean - _beyond_the_mean((negative - log_mean).exp(), negative)
 
 
 def _nwj_shares(scores: Tensor) -> Tensor:
     positive, negative = split_scores(scores + 1)
-    weights = (negative - 1).exp() / max(1, len(scores) - 1)
-    mean = weights.sum() / len(scores)
-    return positive - mean - (weights.sum(0) - mean) - (weights.sum(1) - mean)
+    weights = (negative - 1).exp()
+    n_pairs = (negative > -math.inf).sum().clamp_min(1)
+    return positive - weights.sum() / n_pairs - _beyond_the_mean(weights, negative)
 
 
 def _smile_shares(scores: Tensor) -> Tensor:

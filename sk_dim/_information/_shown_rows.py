@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from sk_dim._information._columns import Variable
-from sk_dim._information._held_out import Inputs, TrainedCritic
+from sk_dim._information._held_out import TrainedCritic
+from sk_dim._information._judging import PairRows
 
 
 class ShownRows:
@@ -19,11 +20,21 @@ class ShownRows:
         All rows.
     device : torch.device
         Where critics compute.
+    groups : ndarray of shape (n,), int, or None, default=None
+        Numbers of the groups of the rows; None where all are apart.
     """
 
-    def __init__(self, X: Variable, Y: Variable, device: torch.device) -> None:
+    def __init__(
+        self,
+        X: Variable,
+        Y: Variable,
+        device: torch.device,
+        groups: np.ndarray | None = None,
+    ) -> None:
         self.variables = X, Y
         self.device = device
+        is_grouped = groups is not None and groups.max() + 1 < len(groups)
+        self.groups = torch.from_numpy(groups) if is_grouped else None
         self._known: list[dict[int, tuple[Any, Any]]] = [{}, {}]
 
     def by(self, way: Any, side: int) -> Any:
@@ -36,7 +47,9 @@ class ShownRows:
             known[id(way)] = way, shown
         return known[id(way)][1]
 
-    def inputs_of(self, critic: TrainedCritic) -> Callable[[np.ndarray], Inputs]:
-        """Return what takes numbers of rows to their inputs of this critic."""
-        x, y = self.by(critic.of_x, 0), self.by(critic.of_y, 1)
-        return lambda rows: (x[rows].to(self.device), y[rows].to(self.device))
+    def rows_for(self, critic: TrainedCritic) -> Callable[[np.ndarray], PairRows]:
+        """Return what takes numbers of rows to rows as this critic is shown them."""
+        all_rows = PairRows(
+            self.by(critic.of_x, 0), self.by(critic.of_y, 1), self.groups
+        )
+        return lambda rows: all_rows.take(torch.from_numpy(rows)).to(self.device)

@@ -166,18 +166,21 @@ class Fit:
 
 @dataclass
 class Judgement:
-    """What rows of all pairs say of scores, tensors of shape (n_pairs,) on the CPU.
+    """What rows of all pairs say of scores, on the CPU.
 
     Parameters
     ----------
-    mean : Tensor
+    mean : Tensor of shape (n_pairs,)
         InfoNCE both ways, each row with all others as candidates, in nats.
-    square : Tensor
+    square : Tensor of shape (n_pairs,)
         Mean square of what each row adds.
+    shares : Tensor of shape (n_pairs, bins, bins)
+        What a row in each cell adds.
     """
 
     mean: Tensor
     square: Tensor
+    shares: Tensor
 
     def error(self, n_rows: float) -> Tensor:
         """Return standard errors of the means."""
@@ -208,4 +211,5 @@ def judge(scores: Tensor, counts: Tensor) -> Judgement:
     # Cells without rows may have scores that are not finite.
     share = counts / n_rows
     total = total.masked_fill(counts == 0, 0.0)
-    return Judgement((share * total).sum((1, 2)), (share * total.square()).sum((1, 2)))
+    mean, square = ((share * each).sum((1, 2)) for each in (total, total.square()))
+    return Judgement(mean, square, total)

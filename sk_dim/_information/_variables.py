@@ -1,4 +1,4 @@
-"""What a critic is shown of a variable, and which rows are copies of others.
+"""What a critic is shown of a variable, and what counting equal rows tells.
 
 Numbers are brought to a normal distribution by their ranks, which leaves mutual
 information as it is, names get an input for each, and images are scaled.
@@ -22,11 +22,9 @@ from sk_dim._inputs._scaling import Scaling
 
 MAX_NAMES = 256  # of a column, above which the less frequent ones count as one
 N_QUANTILES = 1000
-MAX_COPIES = 10  # of a row on average, above which repeats are taken for its nature
 MIN_COUNT = (
     2  # rows of each distinct one on average, below which counting tells nothing
 )
-MAX_GROUP = 0.02  # share of all rows that may be kept together as copies of one
 
 
 def continuous_columns(V: Variable, n_rows: int) -> list[np.ndarray]:
@@ -45,40 +43,12 @@ def continuous_columns(V: Variable, n_rows: int) -> list[np.ndarray]:
     ]
 
 
-def group_copies(X: Variable, Y: Variable) -> tuple[np.ndarray, int]:
-    """Find rows that look like copies of one another.
-
-    A critic that has seen a row knows its copy. Discrete values repeat by their nature
-    instead, and so does a value that many rows share, such as 0 of an amount of rain.
-
-    Returns
-    -------
-    groups : ndarray of shape (n,), int
-        Numbers of groups that must not be torn apart, from 0.
-    n_copies : int
-        Rows that look like copies of others.
-    """
-    numbers = _number_rows(X, Y)
-    n, counts = len(numbers), np.bincount(numbers)
-    is_discrete = not any(
-        V.is_image or continuous_columns(V, len(counts)) for V in (X, Y)
-    )
-    if is_discrete or len(counts) == n:
-        return np.arange(n), 0
-    if len(counts) * MAX_COPIES < n:
-        return np.arange(n), n - len(counts)
-    is_apart = counts > max(MAX_COPIES, MAX_GROUP * n)
-    groups = np.where(is_apart[numbers], len(counts) + np.arange(n), numbers)
-    distinct, groups = np.unique(groups, return_inverse=True)
-    return groups, n - len(distinct)
-
-
 def counted_information(X: Variable, Y: Variable) -> float:
     """Mutual information by counting pairs, in nats; 0 where too few are equal.
 
     The plug-in estimate, less its bias to the first order (Miller 1955).
     """
-    numbers = [_number_rows(*each) for each in ((X,), (Y,), (X, Y))]
+    numbers = [number_rows(*each) for each in ((X,), (Y,), (X, Y))]
     n_x, n_y, n_xy = (int(each.max()) + 1 for each in numbers)
     if n_xy * MIN_COUNT > len(X):
         return 0.0
@@ -86,7 +56,7 @@ def counted_information(X: Variable, Y: Variable) -> float:
     return float(mutual_info_score(*numbers[:2])) - bias
 
 
-def _number_rows(*variables: Variable) -> np.ndarray:
+def number_rows(*variables: Variable) -> np.ndarray:
     """Give rows numbers from 0, equal ones the same."""
     numbers = np.zeros(len(variables[0]), dtype=np.int64)
     for V in variables:
