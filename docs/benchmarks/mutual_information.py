@@ -10,8 +10,9 @@ so it draws the samples and estimates there, and both tables are joined here::
 
 The first command draws ``--seeds`` samples of ``--rows`` rows of each task and writes
 them with the estimates of its InfoNCE, MINE, NWJ, Donsker-Varadhan, KSG and CCA; the
-second adds ours, and scikit-learn's of single columns; the third prints errors and
-seconds of one or more such files, and draws the errors over the rows.
+second adds ours, and scikit-learn's of single columns, and goes on where an earlier run
+ended; the third prints errors and seconds of one or more such files, and draws the
+errors over the rows.
 """
 
 import argparse
@@ -80,10 +81,14 @@ def ours(args):
 
     from sk_dim import MutualInformationEstimator
 
-    rows = []
+    path = Path(args.json)
+    rows = json.loads(path.read_text())["results"] if path.exists() else []
+    done = {(row["task"], str(row["seed"]), row["rows"]) for row in rows}
     with np.load(args.files[0]) as data:
         keys = [key.split("|") for key in data.files if key.endswith("|X")]
-        for name, seed, _ in keys:
+        for name, seed, _ in sorted(keys, key=lambda key: int(key[1])):
+            if (name, seed, len(data[f"{name}|{seed}|X"])) in done:
+                continue
             X, Y = data[f"{name}|{seed}|X"], data[f"{name}|{seed}|Y"]
             found = {
                 key.split("|")[2]: data[key]
@@ -120,9 +125,9 @@ def ours(args):
                 + "  ".join(f"{m} {v:.3f}" for m, (v, _) in found.items()),
                 flush=True,
             )
-    machine = f"{platform.machine()}, numpy {np.__version__}"
-    figures = {"machine": machine, "results": rows}
-    Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+            machine = f"{platform.machine()}, numpy {np.__version__}"
+            figures = {"machine": machine, "results": rows}
+            path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def tables(args):
