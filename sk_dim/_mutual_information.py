@@ -25,7 +25,14 @@ from sk_dim._information._representations import (
 )
 from sk_dim._information._row_groups import RowGroups
 from sk_dim._information._variables import continuous_columns, counted_information
-from sk_dim._validation import check_choice, check_integer_or_auto, check_name, warn
+from sk_dim._validation import (
+    check_choice,
+    check_integer,
+    check_integer_or_auto,
+    check_name,
+    kept_on_failure,
+    warn,
+)
 
 FEW_ROWS = 50
 AT_THE_CAP = 0.85  # share of the cap from which on a value sits at it
@@ -72,6 +79,9 @@ class MutualInformationEstimator(BaseEstimator):
     max_iter : int or "auto", default="auto"
         Epochs at most. "auto" takes about 1,000 steps of 128 rows, and at most 60
         epochs. Early stopping may end a training before.
+    n_permutations : int, default=9999
+        Random ways to pair the rows that the p-value comes from: it is below
+        1 / (n_permutations + 1) where the true one scores above all.
     device : str or torch.device, default="auto"
         "auto" takes CUDA before MPS before the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -145,9 +155,9 @@ class MutualInformationEstimator(BaseEstimator):
     falls with the rows. It is infinite where the value is near its cap. A truth that no
     critic comes near, with many columns and few rows, can be above it.
 
-    *Test*. The pairs of one held-out part are permuted 999 times. The p-value is exact
-    for any critic, and says nothing of other parts, so a weak dependence can be seen in
-    the value and not in it.
+    *Test*. The pairs of one held-out part are permuted `n_permutations` times. The
+    p-value is exact for any critic, and says nothing of other parts, so a weak
+    dependence can be seen in the value and not in it.
 
     *Bias*. The lower bounds hold in expectation for any critic. What is missing to the
     truth is what the critic did not learn; with many columns and few rows that is most
@@ -194,6 +204,7 @@ class MutualInformationEstimator(BaseEstimator):
         representation: Any = "auto",
         discrete: Any = "auto",
         max_iter: int | str = "auto",
+        n_permutations: int = 9999,
         device: Any = "auto",
         random_state: Any = None,
     ) -> None:
@@ -202,6 +213,7 @@ class MutualInformationEstimator(BaseEstimator):
         self.representation = representation
         self.discrete = discrete
         self.max_iter = max_iter
+        self.n_permutations = n_permutations
         self.device = device
         self.random_state = random_state
 
@@ -243,36 +255,25 @@ class MutualInformationEstimator(BaseEstimator):
             does not fit the samples, and fewer than 4 rows or groups. The estimator is
             then as it was before the call.
         """
-        before = dict(vars(self))
-        try:
+        with kept_on_failure(self):
             return self._fit(X, Y, groups, (X_extra, Y_extra))
-        except BaseException:
-            # As it was, and no mixture of two fits.
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _fit(self, X: Any, Y: Any, groups: Any, extra: tuple[Any, Any]) -> Self:
         name = check_name("bound", self.bound, READ_OUTS)
         build = check_choice("critic", self.critic, PAIR_CRITICS)
-        n_epochs = self.max_iter
-        check_integer_or_auto("max_iter", n_epochs, 1)
+        check_integer_or_auto("max_iter", self.max_iter, 1)
+        check_integer("n_permutations", self.n_permutations, 1)
         device = choose_device(self.device)
-        of_x, of_y = check_discrete(self.discrete)
-        is_own_critic = not isinstance(self.critic, str)
-        choices = [
-            "columns" if choice == "auto" and is_own_critic else choice
-            for choice in check_representation(self.representation)
-        ]
         self._check_given(Y)
-        sides = Side("X", of_x, choices[0]), Side("Y", of_y, choices[1])
+        sides = self._choose_sides()
         x, y = sides[0].read_first(X), sides[1].read_first(Y)
         check_consistent_length(x, y)
         more = [
             None if rows is None else side.read(rows, f"{side.label}_extra")
             for side, rows in zip(sides, extra, strict=True)
         ]
-        representation = Representation(sides, more, tries_others=not is_own_critic)
+        tries_others = isinstance(self.critic, str)
+        representation = Representation(sides, more, tries_others=tries_others)
         row_groups = RowGroups.of(x, y, groups)
         n_groups = len(row_groups)
         if n_groups < 4:
@@ -303,7 +304,8 @@ class MutualInformationEstimator(BaseEstimator):
             representation,
             {GIVEN: build, **COMPONENT_CRITICS},
             READ_OUTS[name],
-            n_epochs,
+            self.max_iter,
+            self.n_permutations,
             device,
             check_random_state(self.random_state),
         )
@@ -312,6 +314,18 @@ class MutualInformationEstimator(BaseEstimator):
         is_apart = not row_groups.n_copies and n_groups == len(x)
         self._warn_of_the_value(counted_information(x, y) if is_apart else 0.0)
         return self
+
+    def _choose_sides(self) -> tuple[Side, Side]:
+        """Say how each variable is read, and shown to critics."""
+        of_x, of_y = check_discrete(self.discrete)
+        for_x, for_y = (
+            # A critic of the user is shown columns unless they say otherwise.
+            "columns"
+            if choice == "auto" and not isinstance(self.critic, str)
+            else choice
+            for choice in check_representation(self.representation)
+        )
+        return Side("X", of_x, for_x), Side("Y", of_y, for_y)
 
     def _read_out(self, judged: Judged, n_groups: int, *, is_capped: bool) -> None:
         self.mutual_information_ = _at_least_zero(judged.mean, judged.n_rows)

@@ -17,7 +17,7 @@ from sk_dim._information._row_groups import RowGroups
 from sk_dim._information._values import names_of_columns
 from sk_dim._information._variables import continuous_columns
 from sk_dim._inputs._groups import read_groups
-from sk_dim._validation import warn
+from sk_dim._validation import check_integer, kept_on_failure, warn
 
 ROUNDED = 1.05  # distinct pairs for each distinct value, above which repeats are chance
 MANY_COPIES = 0.05  # share of rows that are copies of others from which on it is warned
@@ -35,6 +35,9 @@ class PairwiseMutualInformation(BaseEstimator):
     discrete : "auto", bool or pair, default="auto"
         Which columns hold names and not numbers, as in
         :class:`MutualInformationEstimator`.
+    n_permutations : int, default=9999
+        Random ways to pair the rows that p-values come from: they are below
+        1 / (n_permutations + 1) where true pairs score above all.
     device : str or torch.device, default="auto"
         "auto" takes CUDA before MPS before the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -51,8 +54,7 @@ class PairwiseMutualInformation(BaseEstimator):
     interval_ : ndarray of shape (n_features, n_targets, 2)
         Lower and upper ends, in nats, see :class:`MutualInformationEstimator`.
     p_value_ : ndarray of shape (n_features, n_targets)
-        Probability of scores as good as these if both columns were independent. It is
-        drawn between 0 and .001 where true pairs score above all permutations.
+        Probability of scores as good as these if both columns were independent.
     n_features_in_ : int
         Columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -85,8 +87,8 @@ class PairwiseMutualInformation(BaseEstimator):
     *Time*. A pair takes about 0.1 s on one thread of a CPU, with few rows or many.
 
     *Test*. Tables that three fifths of the rows teach are judged on up to 1,000 of the
-    others, and on 999 permutations of these. The p-value is exact where rows are
-    independent of one another.
+    others, and on `n_permutations` ways to pair these. The p-value is exact where rows,
+    or groups of them, are independent of one another.
 
     *Where it is too low*. Sharp edges, fast waves (a column of dates has 64 bins and
     32 functions, and does not show week days), many names of few rows, and columns that
@@ -114,9 +116,15 @@ class PairwiseMutualInformation(BaseEstimator):
     """
 
     def __init__(
-        self, *, discrete: Any = "auto", device: Any = "auto", random_state: Any = None
+        self,
+        *,
+        discrete: Any = "auto",
+        n_permutations: int = 9999,
+        device: Any = "auto",
+        random_state: Any = None,
     ) -> None:
         self.discrete = discrete
+        self.n_permutations = n_permutations
         self.device = device
         self.random_state = random_state
 
@@ -142,15 +150,21 @@ class PairwiseMutualInformation(BaseEstimator):
         ------
         ValueError or TypeError
             For images and series, values that are missing or not finite, X and Y of
-            different length, and fewer than 10 rows or groups.
+            different length, and fewer than 10 rows or groups. The estimator is then
+            as it was before the call.
 
         Warns
         -----
         UserWarning
             If many rows of a pair are copies, or names hardly repeat.
         """
+        with kept_on_failure(self):
+            return self._fit(X, Y, groups)
+
+    def _fit(self, X: Any, Y: Any, groups: Any) -> Self:
         device = choose_device(self.device)
         choices = check_discrete(self.discrete)
+        check_integer("n_permutations", self.n_permutations, 1)
         x = _read("X", X, choices[0])
         y = x if Y is None else _read("Y", Y, choices[1])
         check_consistent_length(x, y)
@@ -180,6 +194,7 @@ class PairwiseMutualInformation(BaseEstimator):
         estimates = estimate_pairs(
             [(of_x[i], of_y[j]) for i, j in pairs],
             self._groups_of(pairs, x, y, given),
+            self.n_permutations,
             device,
             check_random_state(self.random_state).randint(2**31),
         )
@@ -270,9 +285,10 @@ def column_information(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score columns by what each tells of a target, for scikit-learn's selectors.
 
-    p-values come from 999 permutations, so that selectors by p-value find a single
-    column only if their `alpha` is above .001 times the number of columns;
-    `SelectKBest` goes by the scores.
+    With the default of 9,999 permutations p-values are good to .0001: a selector by
+    p-value finds a single column for sure only if its `alpha` is above .0001 times the
+    number of columns, for which `n_permutations` may be raised. `SelectKBest` goes by
+    the scores.
 
     Parameters
     ----------

@@ -16,7 +16,11 @@ from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 
 from sk_dim import MutualInformationEstimator
-from sk_dim._information._certainty import interval_of, p_value_of_independence
+from sk_dim._information._certainty import (
+    draw_ways,
+    interval_of,
+    p_value_of_independence,
+)
 from sk_dim._information._columns import Reader, Variable, kind_of_samples
 from sk_dim._information._component_critics import MixtureCritic, NormalCritic
 from sk_dim._information._features import Components, Encoder
@@ -190,13 +194,18 @@ def test_samples_are_images_or_series_by_their_sides(shape, kind):
 # The test for independence
 
 
+def p_value(scores, rng, n_permutations=999):
+    ways = draw_ways(len(scores), n_permutations, rng)
+    return p_value_of_independence(scores, ways, rng)
+
+
 @pytest.mark.parametrize("is_constant", [False, True])
 def test_p_values_of_independent_pairs_are_uniform(is_constant):
     rng = np.random.default_rng(0)
     found = []
     for _ in range(300):
         scores = np.zeros((12, 12)) if is_constant else rng.normal(size=(12, 12)) ** 3
-        found.append(p_value_of_independence(scores, rng))
+        found.append(p_value(scores, rng))
     assert kstest(found, "uniform").pvalue > 0.01
 
 
@@ -204,7 +213,7 @@ def test_p_values_of_independent_pairs_are_uniform(is_constant):
 def test_p_values_do_not_see_what_is_added_to_rows(n, shift):
     scores = np.random.default_rng(n).normal(size=(n, n))
     a, b = (
-        p_value_of_independence(s, np.random.default_rng(0))
+        p_value(s, np.random.default_rng(0))
         for s in (scores, scores + shift * np.arange(n)[:, None])
     )
     assert a == pytest.approx(b, abs=2e-3)
@@ -213,7 +222,26 @@ def test_p_values_do_not_see_what_is_added_to_rows(n, shift):
 
 def test_the_p_value_of_a_sure_dependence_is_small():
     scores = 5 * np.eye(30)
-    assert p_value_of_independence(scores, np.random.default_rng(0)) <= 1e-3
+    assert p_value(scores, np.random.default_rng(0)) <= 1e-3
+    assert p_value(scores, np.random.default_rng(0), 20_000) <= 5e-5
+
+
+@given(st.integers(1, 300), st.integers(1, 40))
+def test_ways_to_pair_rows_are_permutations(n, n_permutations):
+    ways = draw_ways(n, n_permutations, np.random.default_rng(0))
+    assert ways.shape == (n, n_permutations)
+    in_order = np.broadcast_to(np.arange(n)[:, None], ways.shape)
+    assert np.array_equal(np.sort(ways, axis=0), in_order)
+
+
+def test_p_values_are_those_of_a_slow_loop():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(40, 40)) + 0.4 * np.eye(40)
+    ways = draw_ways(40, 2_500, rng)
+    true = sum(scores[i, i] for i in range(40))
+    n_above = sum(sum(scores[i, way[i]] for i in range(40)) > true for way in ways.T)
+    found = p_value_of_independence(scores, ways, rng)
+    assert n_above / 2_501 <= found <= (n_above + 1) / 2_501
 
 
 @NOTHING

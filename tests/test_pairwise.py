@@ -22,7 +22,11 @@ from sklearn.metrics import mutual_info_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_dim import PairwiseMutualInformation, column_information
+from sk_dim import (
+    MutualInformationEstimator,
+    PairwiseMutualInformation,
+    column_information,
+)
 from sk_dim._information._bins import MAX_BINS, MAX_NAMES, columns_as_bins
 from sk_dim._information._columns import Variable
 from sk_dim._information._component_critics import NormalCritic
@@ -462,3 +466,39 @@ def test_any_table_gives_ordered_finite_answers(n, d, seed):
     low, high = found.interval_[..., 0], found.interval_[..., 1]
     assert np.all((found.mutual_information_ >= 0) & (low >= 0) & (low <= high))
     assert np.isfinite(found.mutual_information_).all()
+
+
+def test_a_fit_that_fails_leaves_the_one_before(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3))
+    found = fit(X)
+    before = dict(vars(found))
+    monkeypatch.setattr(
+        "sk_dim._pairwise_information.estimate_pairs",
+        lambda *args: (_ for _ in ()).throw(MemoryError),
+    )
+    with pytest.raises(MemoryError):
+        found.fit(pd.DataFrame(rng.normal(size=(40, 2)), columns=["a", "b"]))
+    assert vars(found).keys() == before.keys()
+    assert all(vars(found)[name] is value for name, value in before.items())
+
+
+@pytest.mark.parametrize("n_permutations", [0, -1, 2.5, "many", True])
+@pytest.mark.parametrize(
+    "kind", [PairwiseMutualInformation, MutualInformationEstimator]
+)
+def test_permutations_are_counted(kind, n_permutations):
+    x = np.arange(50.0)
+    with pytest.raises((ValueError, TypeError), match=r"n_permutations=.*at least 1"):
+        kind(n_permutations=n_permutations).fit(x, x**2)
+
+
+def test_more_permutations_find_smaller_p_values():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 4))
+    y = X[:, 0] + 0.2 * X[:, 1] + rng.normal(size=1000)
+    _, few = column_information(X, y, random_state=0)
+    _, many = column_information(X, y, n_permutations=20_000, random_state=0)
+    assert few[0] <= 1e-3
+    assert many[0] <= 5e-5
+    assert many[2:] == pytest.approx(few[2:], abs=0.06)

@@ -249,8 +249,10 @@ BAD = [
 )
 def test_groups_that_cannot_be_used_are_refused(kind, groups, message):
     x = np.random.default_rng(0).normal(size=60)
+    model = kind()
     with pytest.raises(ValueError, match=message):
-        kind().fit(x, x**2, groups=groups)
+        model.fit(x, x**2, groups=groups)
+    assert vars(model) == kind().get_params()
 
 
 def test_groups_are_counted_where_rows_are_few():

@@ -4,14 +4,22 @@ import math
 
 import numpy as np
 
-N_PERMUTATIONS = 999
 N_TESTED = 1_000  # rows at most whose pairs are permuted
 QUANTILE = 1.645  # of the normal distribution, 5 % on either side
 EDGES = 2.5  # times the square root of nats a row, that critics may miss
 UNSEEN = 5.0  # nats of all rows together that are not noticed
 
 
-def p_value_of_independence(scores: np.ndarray, rng: np.random.Generator) -> float:
+def draw_ways(n: int, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw ways to pair n rows at random: (n, n_permutations), int, one a column."""
+    rows = np.arange(n, dtype=np.min_scalar_type(n))
+    ways = rng.permuted(np.tile(rows, (n_permutations, 1)), axis=1)
+    return np.ascontiguousarray(ways.T)
+
+
+def p_value_of_independence(
+    scores: np.ndarray, ways: np.ndarray, rng: np.random.Generator
+) -> float:
     """Probability of scores as high as those of true pairs, if all pairs were chance.
 
     Without dependence each way to pair the rows is as probable as the true one, so
@@ -21,37 +29,17 @@ def p_value_of_independence(scores: np.ndarray, rng: np.random.Generator) -> flo
     ----------
     scores : ndarray of shape (n, n)
         Of all pairs of rows; row i of both belongs together.
-    rng : Generator
-        Draws permutations, and places among equals.
-    """
-    n = len(scores)
-    sums = scores[np.arange(n), draw_ways(n, rng)].sum(1)
-    size = float(np.abs(scores).sum(1).mean())
-    return p_value_of_sums(float(np.trace(scores)), sums, size, rng)
-
-
-def draw_ways(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw ways to pair n rows: (`N_PERMUTATIONS`, n)."""
-    return rng.permuted(np.tile(np.arange(n), (N_PERMUTATIONS, 1)), axis=1)
-
-
-def p_value_of_sums(
-    true: float, sums: np.ndarray, size: float, rng: np.random.Generator
-) -> float:
-    """Return the share of random ways to pair rows whose scores are as high.
-
-    Parameters
-    ----------
-    true : float
-        Sum of the scores of true pairs.
-    sums : ndarray of shape (n_permutations,)
-        Sums of the scores of random pairs.
-    size : float
-        Of such sums, by which equal ones are told from rounding.
+    ways : ndarray of shape (n, n_permutations), int
+        Ways to pair them, drawn at random.
     rng : Generator
         Draws places among equals.
     """
-    tolerance = 1e-9 * (size + 1)
+    sums = np.zeros(ways.shape[1])
+    for of_row, partners in zip(scores, ways, strict=True):
+        sums += of_row.take(partners)  # which a processor's cache holds
+    true = float(np.trace(scores))
+    # By which equal ones are told from rounding.
+    tolerance = 1e-9 * (float(np.abs(scores).sum(1).mean()) + 1)
     n_above = int((sums > true + tolerance).sum())
     n_equal = int((np.abs(sums - true) <= tolerance).sum())
     # Among equals the true one may be in any place.

@@ -8,7 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sk_dim._information._certainty import N_TESTED, p_value_of_independence
+from sk_dim._information._certainty import (
+    N_TESTED,
+    draw_ways,
+    p_value_of_independence,
+)
 from sk_dim._information._columns import Variable
 from sk_dim._information._held_out import (
     TrainedCritic,
@@ -65,6 +69,7 @@ def cross_fit(
     builds: Mapping[str, Any],
     read_out: ReadOut,
     n_epochs: Any,
+    n_permutations: int,
     device: torch.device,
     rng: np.random.RandomState,
 ) -> Judged:
@@ -84,6 +89,8 @@ def cross_fit(
         The bound.
     n_epochs : int or "auto"
         Of each critic.
+    n_permutations : int
+        For the p-value.
     device : torch.device
         Where critics compute.
     rng : RandomState
@@ -120,9 +127,9 @@ def cross_fit(
             if k == 0:
                 _, first = np.unique(groups[held_out], return_index=True)
                 tested = rows_for(held_out[np.sort(first)[:N_TESTED]])
-                out.p_value = p_value_of_independence(
-                    best.score_pairs(tested), np.random.default_rng(seed)
-                )
+                scores, own_rng = best.score_pairs(tested), np.random.default_rng(seed)
+                paired = draw_ways(len(scores), n_permutations, own_rng)
+                out.p_value = p_value_of_independence(scores, paired, own_rng)
         out.critics.append(best)
         all_shares.append(shares)
         out.on_training.append(float(known[0].mean()))

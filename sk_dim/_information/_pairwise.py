@@ -14,7 +14,7 @@ from sk_dim._information._certainty import (
     N_TESTED,
     draw_ways,
     interval_of,
-    p_value_of_sums,
+    p_value_of_independence,
 )
 from sk_dim._information._held_out import N_PARTS, one_thread
 from sk_dim._information._judging import error_by_group
@@ -42,6 +42,7 @@ UNKNOWN = PairEstimate(0.0, 0.0, (0.0, math.inf), 1.0)
 def estimate_pairs(
     pairs: Sequence[tuple[Bins, Bins]],
     groups: Sequence[np.ndarray],
+    n_permutations: int,
     device: torch.device,
     seed: int,
 ) -> list[PairEstimate]:
@@ -53,6 +54,8 @@ def estimate_pairs(
         The columns.
     groups : sequence of ndarray of shape (n,), int
         Rows of one group of a pair are in one part.
+    n_permutations : int
+        For p-values.
     device : torch.device
         Where tables are fitted.
     seed : int
@@ -67,7 +70,9 @@ def estimate_pairs(
         if own.max() + 1 < MIN_GROUPS:
             continue
         rng = np.random.RandomState(seed)
-        found = _estimate_pairs([pairs[i] for i in chosen], own, device, rng)
+        found = _estimate_pairs(
+            [pairs[i] for i in chosen], own, n_permutations, device, rng
+        )
         for i, estimate in zip(chosen, found, strict=True):
             out[i] = estimate
     return out
@@ -76,6 +81,7 @@ def estimate_pairs(
 def _estimate_pairs(
     pairs: Sequence[tuple[Bins, Bins]],
     groups: np.ndarray,
+    n_permutations: int,
     device: torch.device,
     rng: np.random.RandomState,
 ) -> list[PairEstimate]:
@@ -87,7 +93,7 @@ def _estimate_pairs(
     _, first = np.unique(groups[tested], return_index=True)
     tested = rng.permutation(tested[first])[:N_TESTED]
     ways_rng = np.random.default_rng(rng.randint(2**31))
-    ways = draw_ways(len(tested), ways_rng)
+    ways = draw_ways(len(tested), n_permutations, ways_rng)
     out = [UNKNOWN] * len(pairs)
     for chunk in _alike(pairs):
         some = [pairs[i] for i in chunk]
@@ -99,9 +105,8 @@ def _estimate_pairs(
         for i, (a, b), estimate, table in zip(
             chunk, some, estimates, scores.cpu().double().numpy(), strict=True
         ):
-            x, y = a.codes[tested], b.codes[tested]
-            sums, true = table[x, y[ways]].sum(1), float(table[x, y].sum())
-            p_value = p_value_of_sums(true, sums, float(np.abs(sums).mean()), ways_rng)
+            of_rows = table[a.codes[tested][:, None], b.codes[tested]]
+            p_value = p_value_of_independence(of_rows, ways, ways_rng)
             out[i] = PairEstimate(*estimate, p_value)
     return out
 
