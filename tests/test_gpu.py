@@ -230,15 +230,19 @@ def test_recorded_steps_of_fine_tuning_are_those_that_are_computed(digits, monke
 
 
 @pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("n_visits", [1, 3])
 @pytest.mark.parametrize("bound", ["infonce", "donsker_varadhan"])
-def test_recorded_steps_of_pair_critics_are_those_that_are_computed(bound, monkeypatch):
+def test_recorded_steps_of_pair_critics_are_those_that_are_computed(
+    bound, n_visits, monkeypatch
+):
+    groups = np.arange(600) // n_visits
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 3))
     Y = X + rng.normal(size=X.shape)
     params = {"device": "cuda", "max_iter": 10, "random_state": 0, "bound": bound}
-    recorded = MutualInformationEstimator(**params).fit(X, Y)
+    recorded = MutualInformationEstimator(**params).fit(X, Y, groups=groups)
     monkeypatch.setattr("sk_dim._information._held_out.PAIR_CRITICS", {})
-    computed = MutualInformationEstimator(**params).fit(X, Y)
+    computed = MutualInformationEstimator(**params).fit(X, Y, groups=groups)
     assert recorded.mutual_information_ == pytest.approx(
         computed.mutual_information_, abs=1e-2
     )

@@ -1,5 +1,7 @@
 """Critics that compete, and the dropout of those that look for hidden classes."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,24 @@ from torch import nn
 
 from sk_dim._information._columns import Variable
 from sk_dim._information._component_critics import _HalfDropout
+from sk_dim._information._critic_training import CriticTraining
 from sk_dim._information._held_out import TrainedCritic
+from sk_dim._information._judging import PairRows
 from sk_dim._information._race import HEATS, is_behind, race
 from sk_dim._information._read_outs import READ_OUTS
 from sk_dim._information._shown_rows import ShownRows
 from sk_dim._information._variables import Preprocessor
+from sk_dim._training._optimizers import set_rates
+from sk_dim.bounds import infonce, split_scores
 from sk_dim.datasets import make_normal_pairs
 
 CPU = torch.device("cpu")
+
+
+def both_ways(scores):
+    return (infonce(*split_scores(scores)) + infonce(*split_scores(scores.T))) / 2
+
+
 INFONCE = READ_OUTS["infonce"]
 
 
@@ -132,3 +144,54 @@ def test_half_dropout_drops_each_input_as_often_and_apart():
     assert (kept.mean(0) - 0.5).abs().max() < 5 * 0.5 / 200
     correlations = torch.corrcoef(kept.T) - torch.eye(17)
     assert correlations.abs().max() < 5 / 200
+
+
+# Weights as one vector
+
+
+class Odd(nn.Module):
+    """Weights of several layouts, one frozen, one shared, and a scalar."""
+
+    def __init__(self, dtype=torch.float32):
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.second = nn.Linear(3, 4)
+        self.second.weight = self.first.weight
+        flipped = torch.randn(4, 3).T
+        self.third = nn.Parameter(flipped)
+        self.scale = nn.Parameter(torch.ones((), dtype=dtype))
+        self.frozen = nn.Parameter(torch.randn(4), requires_grad=False)
+        self.conv = nn.Conv2d(2, 4, 3).to(memory_format=torch.channels_last)
+
+    def forward(self, x, y):
+        a, b = self.first(x) * self.frozen, self.second(y) + y @ self.third
+        images = x[:, :2, None, None].expand(-1, -1, 3, 3)
+        return (a + self.conv(images).flatten(1)) @ b.T * self.scale.float()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_vector_of_weights_learns_as_the_weights_do(dtype):
+    x, noise = torch.randn(2, 200, 3, generator=torch.Generator().manual_seed(0))
+    rows = PairRows(x, x + noise)
+    torch.manual_seed(0)
+    critic = Odd(dtype)
+    slow, frozen = copy.deepcopy(critic), critic.frozen.clone()
+    training = CriticTraining(critic, rows, rows, 5, INFONCE, 0)
+    assert len(training.weights) == (1 if dtype == torch.float32 else 7)
+    batches = [torch.arange(i, i + 60) for i in range(0, 125, 25)]
+    weights = [weight for weight in slow.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=1e-2, weight_decay=1e-2)
+    set_rates(training.optimiser, 1e-2)
+    for batch in batches:
+        training.compute_step(batch)
+        training.n_done += 1
+        optimizer.zero_grad()
+        (-both_ways(slow(x[batch], rows.y[batch]))).backward()
+        optimizer.step()
+    for (name, one), other in zip(
+        critic.named_parameters(), slow.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other, msg=name)
+        assert one.stride() == other.stride()
+    assert torch.equal(critic.frozen, frozen)
+    assert critic.first.weight is critic.second.weight

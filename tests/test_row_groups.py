@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.preprocessing import FunctionTransformer
 
 from sk_dim import (
     MutualInformationEstimator,
@@ -21,6 +22,7 @@ from sk_dim._information._columns import Reader
 from sk_dim._information._judging import PairRows, error_by_group
 from sk_dim._information._read_outs import READ_OUTS
 from sk_dim._information._row_groups import RowGroups, join_groups
+from sk_dim.evaluation import encoded_information, neural_dependency_measure
 
 N_PATIENTS, N_VISITS = 120, 5
 
@@ -173,6 +175,24 @@ def test_conditions_take_groups_too():
     )
     assert known > 0.1
     assert unknown < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:no dependence was found")
+def test_measures_of_representations_take_groups_too():
+    X, Y, patients = draw_visits()
+    Z = np.column_stack([X[:, 0], Y[:, 0]])
+    swap = FunctionTransformer(lambda X: X[:, ::-1])
+    for measure in (
+        partial(neural_dependency_measure, Z),
+        partial(encoded_information, swap, Z, noise=1.0),
+    ):
+        torn, kept = (
+            measure(groups=groups, max_iter=5, random_state=0)
+            for groups in (None, patients)
+        )
+        assert torn != kept
+        with pytest.raises(ValueError, match="groups holds 1 labels"):
+            measure(groups=[0])
 
 
 @pytest.mark.filterwarnings("ignore:no dependence was found")

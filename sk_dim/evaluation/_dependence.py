@@ -11,7 +11,7 @@ from sk_dim._validation import check_real
 
 
 def neural_dependency_measure(
-    Z: Any, *, random_state: Any = None, **params: Any
+    Z: Any, *, groups: Any = None, random_state: Any = None, **params: Any
 ) -> float:
     r"""Estimate how much the components of a representation depend on one another.
 
@@ -23,6 +23,8 @@ def neural_dependency_measure(
     ----------
     Z : array-like of shape (n_samples, n_components)
         Representation, such as `transform` returns it.
+    groups : array-like of shape (n_samples,), default=None
+        What samples belong to, see :meth:`sk_dim.MutualInformationEstimator.fit`.
     random_state : int, RandomState instance or None, default=None
         Seed of the estimates.
     **params
@@ -82,7 +84,7 @@ def neural_dependency_measure(
         with warnings.catch_warnings():
             # Halves that are independent are what many a representation is made for.
             warnings.filterwarnings("ignore", NOTHING_FOUND)
-            total += estimator.fit(*halves).mutual_information_
+            total += estimator.fit(*halves, groups=groups).mutual_information_
         parts += halves
     return total
 
@@ -92,6 +94,7 @@ def encoded_information(
     X: Any,
     *,
     noise: float = 0.0,
+    groups: Any = None,
     random_state: Any = None,
     **params: Any,
 ) -> float:
@@ -106,6 +109,8 @@ def encoded_information(
     noise : float, default=0.0
         Normal noise is added to each column of the representation; this is its
         standard deviation as a multiple of the column's.
+    groups : array-like of shape (n_samples,), default=None
+        What samples belong to, see :meth:`sk_dim.MutualInformationEstimator.fit`.
     random_state : int, RandomState instance or None, default=None
         Seed of noise and estimate.
     **params
@@ -173,4 +178,4 @@ def encoded_information(
         )
         Z = Z + noise * Z.std(axis=0) * rng.normal(size=Z.shape)
     estimator = MutualInformationEstimator(random_state=rng.randint(2**31), **params)
-    return estimator.fit(X, Z).mutual_information_
+    return estimator.fit(X, Z, groups=groups).mutual_information_
