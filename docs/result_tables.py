@@ -74,6 +74,32 @@ def mutual_information(report):
     yield f"## Mutual information\n\n{table}\n\n{report['machine']}\n"
 
 
+def intervals(report):
+    """Errors of our estimates by task, and the intervals that hold the truth."""
+    by_task = defaultdict(list)
+    for record in report["results"]:
+        if record["interval"]:
+            by_task[record["task"], record["rows"]].append(record)
+    header = ["", "rows", "draws", "truth", "mean error", "hold the truth", "width"]
+    rows = []
+    for (task, n_rows), found in by_task.items():
+        truth = found[0]["truth"]
+        low, high = np.transpose([record["interval"] for record in found])
+        rows.append(
+            [
+                task,
+                f"{n_rows:,}",
+                len(found),
+                f"{truth:.3f}",
+                _spread([record["value"] - truth for record in found]),
+                int(np.sum((low <= truth) & (truth <= high))),
+                f"{np.mean(high - low):.2f}",
+            ]
+        )
+    title = "Intervals of mutual information, in nats"
+    yield f"## {title}\n\n{_table(header, rows)}\n\n{report['machine']}\n"
+
+
 def many_columns(records):
     """Estimates of images, series and wide tables."""
     header = ["in nats", "truth", "method", "found", "interval", "seconds"]
@@ -114,6 +140,8 @@ def write_tables(results: Path, page: Path) -> None:
             parts += few_labels(name, report)
         elif path.stem == "mutual_information":
             parts += mutual_information(report)
+        elif path.stem == "intervals":
+            parts += intervals(report)
         elif path.stem == "many_columns":
             parts += many_columns(report)
         else:

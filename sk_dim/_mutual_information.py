@@ -25,6 +25,7 @@ from sk_dim._information._representations import (
 )
 from sk_dim._information._row_groups import RowGroups
 from sk_dim._information._variables import continuous_columns, counted_information
+from sk_dim._inputs._groups import read_groups
 from sk_dim._validation import (
     check_choice,
     check_integer,
@@ -50,7 +51,7 @@ class MutualInformationEstimator(BaseEstimator):
     variable tells of the other. The rows are cut into five parts, or into parts of at
     most 10,000 rows. For each of two parts, or of as many as hold 1,000 rows, a critic
     is trained without that part, and then judged on it. With up to 1,000 rows all five
-    parts are judged.
+    parts are judged. Of rows in groups, groups are counted.
 
     Parameters
     ----------
@@ -146,8 +147,10 @@ class MutualInformationEstimator(BaseEstimator):
     are tried on components: the given one; one that assumes normal variables; and one
     that looks for hidden classes that both have in common, by a net for each or, where
     X and Y are of one kind, by one for both. The rows that stop training choose, and
-    leave those that are behind by more than a standard error after a quarter of it. The
-    given one is shown the columns of a wide table as they are.
+    leave those that are behind: by more than three standard errors after a sixth of it,
+    by more than one after a quarter. Where rows are left that no part judges, those
+    choose, and only what the first part did not leave is tried in the others. The given
+    critic is shown the columns of a wide table as they are.
 
     *Interval*. The lower end is the mean over held-out rows less 1.645 standard errors.
     The upper end is as far above, and further by what critics claim to know of rows
@@ -170,8 +173,12 @@ class MutualInformationEstimator(BaseEstimator):
     So where variables are independent, the mean over many samples is a little above 0,
     by less than a standard error.
 
-    *Copies*. Rows that look like copies of others, though values are continuous, are
-    held out together.
+    *Groups*. Each counts as one: its rows are in one part and no candidates for one
+    another, a row of each other group is one candidate, by the mean over them, and what
+    they add to the value is averaged in it. So the value is that of a random row of a
+    random group. Of a group 256 rows at most are judged. Rows that look like copies of
+    others, though values are continuous, are taken for a group, unless `groups` are
+    given.
 
     *Threads*. Critics of tables learn on one thread of a CPU: more would slow such
     small nets down. torch's number of threads is that of the whole process; it is set
@@ -235,9 +242,10 @@ class MutualInformationEstimator(BaseEstimator):
             Arrays, frames and lists are all taken.
         groups : array-like of shape (n,), default=None
             What rows belong to, such as the patient of a visit: strings, numbers or
-            anything else that can be hashed. Whole groups are held out, the standard
-            error is by groups, and one row of each is tested. None means that rows
-            are independent, but for copies, which are found.
+            anything else that can be hashed. Whole groups are held out, and each counts
+            as one, with the mean over its rows, in the value, its standard error and
+            cap. None means that rows are independent, but for copies, which are found
+            and count as one.
         X_extra, Y_extra : array-like of shape (m, ...), default=None
             More rows of X, or of Y, that are in no pair. Representations and the scale
             of columns are learnt from them too.
@@ -278,14 +286,14 @@ class MutualInformationEstimator(BaseEstimator):
         n_groups = len(row_groups)
         if n_groups < 4:
             raise ValueError(
-                f"{n_groups} {row_groups.unit} leave nothing to hold out; at least 4 "
-                "are needed, and hundreds for a useful estimate."
+                f"{row_groups} cannot be cut into those to learn from and those to "
+                "hold out; at least 4 are needed, and hundreds for a useful estimate."
             )
         validate_data(self, X, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = math.prod(sides[0].reader.shape)
         self.bound_kind_ = READ_OUTS[name].kind
         self.bound_ = name
-        self.cap_ = math.log(len(x))
+        self.cap_ = math.log(n_groups)
         self.history_: list[dict[str, Any]] = []
         self._sides = sides
         self._critics: list[TrainedCritic] = []
@@ -328,13 +336,16 @@ class MutualInformationEstimator(BaseEstimator):
         return Side("X", of_x, for_x), Side("Y", of_y, for_y)
 
     def _read_out(self, judged: Judged, n_groups: int, *, is_capped: bool) -> None:
-        self.mutual_information_ = _at_least_zero(judged.mean, judged.n_rows)
-        self.standard_error_ = judged.error
+        shares = torch.cat(judged.shares)
+        mean = float(shares.mean())
+        self.mutual_information_ = _at_least_zero(mean, len(shares))
+        self.standard_error_ = float(shares.std() / math.sqrt(len(shares)))
+        counts = [len(each) for each in judged.shares]
         if is_capped:
-            self.cap_ = float(np.mean(judged.caps))
-        on_training = float(np.mean(judged.on_training))
+            self.cap_ = float(np.average(judged.caps, weights=counts))
+        on_training = float(np.average(judged.on_training, weights=counts))
         self.interval_ = interval_of(
-            judged.mean, judged.error, on_training, self.cap_, n_groups
+            mean, self.standard_error_, on_training, self.cap_, n_groups
         )
         self.p_value_ = judged.p_value
         self.history_, self._critics = judged.history, judged.critics
@@ -360,7 +371,9 @@ class MutualInformationEstimator(BaseEstimator):
                 "is None; pass the second variable as Y."
             )
 
-    def score(self, X: Any, Y: Any = None, *, y: Any = None) -> float:
+    def score(
+        self, X: Any, Y: Any = None, *, y: Any = None, groups: Any = None
+    ) -> float:
         """Estimate on new rows, by the mean over the critics.
 
         Parameters
@@ -369,6 +382,8 @@ class MutualInformationEstimator(BaseEstimator):
             Rows as in `fit`, at least two.
         y : array-like, default=None
             Y under the name that scikit-learn uses.
+        groups : array-like of shape (n,), default=None
+            What rows belong to, as in `fit`.
 
         Returns
         -------
@@ -393,9 +408,10 @@ class MutualInformationEstimator(BaseEstimator):
         check_consistent_length(x, y)
         if len(x) < 2:
             raise ValueError("1 sample has no other to be told from; pass two or more.")
+        numbers = read_groups(groups, len(x))
         if not self._critics:
             return self.mutual_information_
-        value = judge_again(self._critics, x, y, READ_OUTS[self.bound_])
+        value = judge_again(self._critics, x, y, numbers, READ_OUTS[self.bound_])
         return _at_least_zero(value, len(x))
 
     def __sklearn_tags__(self) -> Tags:
@@ -480,10 +496,10 @@ def _known_without_training(
     X: Variable, Y: Variable, row_groups: RowGroups
 ) -> float | None:
     """Answer where a constant or a copy does, and warn of them and of few rows."""
-    n_groups, n_copies = len(row_groups), row_groups.n_copies
-    if n_groups < FEW_ROWS:
+    n_copies = row_groups.n_copies
+    if len(row_groups) < FEW_ROWS:
         warn(
-            f"{n_groups} {row_groups.unit} are few for a net to learn from and to be "
+            f"{row_groups} are few for a net to learn from and to be "
             "judged by: the value will be too low, and the truth may well be outside "
             "interval_.",
         )

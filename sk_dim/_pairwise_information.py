@@ -75,8 +75,9 @@ class PairwiseMutualInformation(BaseEstimator):
     and so no derivatives; the 255 most frequent ones of a column are told apart.
 
     *Copies*. Rows of a pair that look like copies of others, though values are
-    continuous, are in one part. Where fewer than 10 rows differ, nothing is known of
-    the pair: its value is 0, and its interval ends at infinity.
+    continuous, are taken for a group, unless `groups` are given. Where fewer than 10
+    rows differ, nothing is known of the pair: its value is 0, and its interval ends at
+    infinity.
 
     *Interval*. The upper end allows for more than that of
     :class:`MutualInformationEstimator`: 3 (e^value - 1) / 64 nats where a column is
@@ -138,8 +139,8 @@ class PairwiseMutualInformation(BaseEstimator):
         Y : array-like of shape (n,) or (n, n_targets), default=None
             Columns of the same rows. None takes those of X.
         groups : array-like of shape (n,), default=None
-            What rows belong to, such as the patient of a visit, see
-            :meth:`MutualInformationEstimator.fit`.
+            What rows belong to, such as the patient of a visit. Whole groups are in
+            one part, and rows are weighed so that each group counts as one.
 
         Returns
         -------
@@ -169,12 +170,12 @@ class PairwiseMutualInformation(BaseEstimator):
         y = x if Y is None else _read("Y", Y, choices[1])
         check_consistent_length(x, y)
         given = read_groups(groups, len(x), n_least=1)
-        n_groups = len(x) if given is None else int(given.max()) + 1
-        if n_groups < MIN_GROUPS:
+        rows = RowGroups(np.arange(len(x)), unit="row")
+        rows = rows if given is None else RowGroups(given)
+        if len(rows) < MIN_GROUPS:
             raise ValueError(
-                f"{n_groups} {'rows' if given is None else 'groups'} cannot be cut "
-                f"into five parts of two; at least {MIN_GROUPS} are needed, and "
-                "hundreds for a useful estimate."
+                f"{rows} cannot be cut into five parts of two; at least {MIN_GROUPS} "
+                "are needed, and hundreds for a useful estimate."
             )
         validate_data(self, X, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = x.values.shape[1]
@@ -218,7 +219,9 @@ class PairwiseMutualInformation(BaseEstimator):
         given: np.ndarray | None,
     ) -> list[np.ndarray]:
         """Give the rows of each pair groups, which copies are in together."""
-        apart = RowGroups(np.arange(len(x)) if given is None else given, 0, "")
+        if given is not None:
+            return [given] * len(pairs)
+        apart = RowGroups(np.arange(len(x)))
         of_x, of_y = (
             [np.unique(column, return_inverse=True)[1] for column in V.values.T]
             for V in (x, y)
@@ -231,7 +234,7 @@ class PairwiseMutualInformation(BaseEstimator):
             # Numbers that repeat because they are rounded do so beside other values of
             # the other column; those of copies do not.
             if n_distinct < len(x) and n_distinct <= ROUNDED * max(n_x, n_y):
-                found = RowGroups.of(_column(x, i), _column(y, j), given)
+                found = RowGroups.of(_column(x, i), _column(y, j))
             if found.n_copies > most:
                 most, where = found.n_copies, (i, j)
             out.append(found.numbers)

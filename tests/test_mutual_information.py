@@ -627,7 +627,7 @@ def test_attributes_are_those_of_the_docstring():
         (X40, Y40[:50], {}, ValueError, "inconsistent numbers of samples"),
         (X40 * np.nan, Y40, {}, ValueError, "Input X contains NaN"),
         (X40, Y40 + np.inf, {}, ValueError, "Input Y contains infinity"),
-        (X40[:3], Y40[:3], {}, ValueError, "3 samples leave nothing to hold"),
+        (X40[:3], Y40[:3], {}, ValueError, "3 samples cannot be cut"),
         (X40, Y40, {"bound": "mine"}, ValueError, "bound='mine' is not known; .*'jsd'"),
         (X40, Y40, {"critic": "concat"}, ValueError, "critic='concat' is not known"),
         (X40, Y40, {"max_iter": 0}, ValueError, "max_iter=0; it must be at least 1"),

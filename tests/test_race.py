@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from sk_dim import MutualInformationEstimator
 from sk_dim._information._columns import Variable
 from sk_dim._information._component_critics import _HalfDropout
 from sk_dim._information._critic_training import CriticTraining
@@ -195,3 +196,64 @@ def test_a_vector_of_weights_learns_as_the_weights_do(dtype):
         assert one.stride() == other.stride()
     assert torch.equal(critic.frozen, frozen)
     assert critic.first.weight is critic.second.weight
+
+
+class Lazy(nn.Module):
+    """Weights whose shapes are not known before the first batch."""
+
+    def __init__(self, *shapes):
+        super().__init__()
+        self.of_x, self.of_y = nn.LazyLinear(4), nn.LazyLinear(4)
+
+    def forward(self, x, y):
+        return self.of_x(x) @ self.of_y(y).T
+
+
+class Moved(nn.Module):
+    """A weight that does not learn, but is moved in each step."""
+
+    def __init__(self, *shapes):
+        super().__init__()
+        self.of_x, self.of_y = nn.Linear(1, 4), nn.Linear(1, 4)
+        self.scale = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def forward(self, x, y):
+        if self.training:
+            self.scale.data.lerp_(torch.ones(()), 0.2)
+        return self.scale * self.of_x(x) @ self.of_y(y).T
+
+
+@pytest.mark.parametrize("critic", [Lazy, Moved])
+def test_critics_with_unusual_weights_learn(critic):
+    X, Y, _ = make_normal_pairs(600, mutual_information=0.5, random_state=0)
+    found = MutualInformationEstimator(critic=critic, max_iter=40, random_state=0)
+    assert found.fit(X, Y).mutual_information_ > 0.15
+
+
+def test_a_net_of_the_user_gets_its_weights_back():
+    of_x = nn.Linear(1, 4)
+
+    class Shared(nn.Module):
+        def __init__(self, *shapes):
+            super().__init__()
+            self.of_x, self.of_y = of_x, nn.Linear(1, 4)
+
+        def forward(self, x, y):
+            return self.of_x(x) @ self.of_y(y).T
+
+    X, Y, _ = make_normal_pairs(100, mutual_information=0.5, random_state=0)
+    MutualInformationEstimator(critic=Shared, max_iter=1, random_state=0).fit(X, Y)
+    assert of_x.weight.untyped_storage().nbytes() == 4 * of_x.weight.numel()
+    assert of_x.weight.grad is None
+
+
+@pytest.mark.filterwarnings("ignore:training diverged")
+@pytest.mark.filterwarnings("ignore:no dependence was found")
+def test_a_critic_that_is_no_number_tells_nothing():
+    X, Y, _ = make_normal_pairs(100, mutual_information=0.5, random_state=0)
+
+    def build(*shapes):
+        return Scaled(factor=float("nan"))
+
+    found = MutualInformationEstimator(critic=build, max_iter=1, random_state=0)
+    assert found.fit(X, Y).p_value_ == 1

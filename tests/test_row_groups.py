@@ -1,6 +1,5 @@
 """Rows that belong together, in estimates of mutual information."""
 
-import copy
 import math
 from functools import partial
 
@@ -19,9 +18,9 @@ from sk_dim import (
     mutual_information,
 )
 from sk_dim._information._columns import Reader
-from sk_dim._information._judging import PairRows, error_by_group
+from sk_dim._information._judging import PairRows, judge
 from sk_dim._information._read_outs import READ_OUTS
-from sk_dim._information._row_groups import RowGroups, join_groups
+from sk_dim._information._row_groups import RowGroups
 from sk_dim.evaluation import encoded_information, neural_dependency_measure
 
 N_PATIENTS, N_VISITS = 120, 5
@@ -34,42 +33,6 @@ def draw_visits(seed=0):
     x, y = rng.normal(size=(2, N_PATIENTS, 3))
     X, Y = (V[patients] + 0.02 * rng.normal(size=(len(patients), 3)) for V in (x, y))
     return X, Y, patients
-
-
-rows = st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=2, max_size=30)
-
-
-@given(rows)
-def test_error_by_group_is_that_of_a_slow_loop(drawn):
-    shares, groups = map(np.array, zip(*drawn, strict=True))
-    mean, total = sum(shares) / len(shares), 0.0
-    for one in set(groups):
-        of_group = [s - mean for s, g in zip(shares, groups, strict=True) if g == one]
-        total += sum(of_group) ** 2
-    n = len(set(groups))
-    error = math.sqrt(total * n / (n - 1)) / len(shares) if n > 1 else math.inf
-    assert error_by_group(shares, groups) == pytest.approx(error, abs=1e-12)
-
-
-def test_error_of_rows_apart_is_the_usual_one_and_copies_add_nothing():
-    shares = np.random.default_rng(0).normal(size=50)
-    usual = shares.std(ddof=1) / math.sqrt(50)
-    assert error_by_group(shares, np.arange(50)) == pytest.approx(usual)
-    copied = np.tile(shares, 4), np.tile(np.arange(50), 4)
-    assert error_by_group(*copied) == pytest.approx(usual)
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1))
-def test_joined_groups_are_those_that_a_slow_loop_joins(pairs):
-    first, second = (np.unique(v, return_inverse=True)[1] for v in np.transpose(pairs))
-    slow = np.arange(len(first))
-    for _ in range(len(slow)):
-        for i, j in np.ndindex(len(slow), len(slow)):
-            if first[i] == first[j] or second[i] == second[j]:
-                slow[i] = slow[j] = min(slow[i], slow[j])
-    joined = join_groups(first, second)
-    assert sorted(set(joined)) == list(range(joined.max() + 1))
-    assert np.array_equal(joined[:, None] == joined, slow[:, None] == slow)
 
 
 def test_a_critic_that_knows_the_patient_knows_nothing_of_others():
@@ -195,71 +158,191 @@ def test_measures_of_representations_take_groups_too():
             measure(groups=[0])
 
 
+def test_rounded_numbers_of_patients_do_not_join_them():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(100), 10)
+    x = np.round(rng.normal(size=1000), 2)
+    y = x + rng.normal(size=1000) > 0
+    found = MutualInformationEstimator(max_iter=10, random_state=0)
+    found.fit(x, y, groups=patients)
+    assert 0.1 < found.mutual_information_ < 0.3
+    pairs = PairwiseMutualInformation(random_state=0).fit(x, y, groups=patients)
+    assert 0.1 < pairs.mutual_information_[0, 0] < 0.3
+
+
+@pytest.mark.filterwarnings("ignore:.*groups are few")
 @pytest.mark.filterwarnings("ignore:no dependence was found")
-def test_copies_in_a_group_are_no_news_but_copies_between_groups_are():
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(size=(2, 100)).repeat(2, axis=1)
-    patients = np.repeat(np.arange(100), 2)
-    model = MutualInformationEstimator(max_iter=1, random_state=0)
-    model.fit(x, y, groups=patients)
-    with pytest.warns(UserWarning, match="copies of others"):
-        model.fit(x, y, groups=np.arange(200))
+@pytest.mark.parametrize("bound", READ_OUTS)
+def test_one_patient_with_most_visits_is_no_disaster(bound):
+    rng = np.random.default_rng(0)
+    patients = np.r_[np.zeros(400, dtype=int), np.repeat(np.arange(1, 41), 5)]
+    x = rng.normal(size=600)
+    y = x + rng.normal(size=600)
+    found = MutualInformationEstimator(bound, max_iter=5, random_state=0)
+    found.fit(x, y, groups=patients)
+    assert np.isfinite(found.standard_error_)
+    assert 0 <= found.mutual_information_ <= found.cap_ <= math.log(41)
+    assert found.standard_error_ > 0.01
+
+
+def test_new_visits_are_judged_by_patients_too():
+    X, Y, patients = draw_visits()
+    model = MutualInformationEstimator(max_iter=5, random_state=0)
+    model.fit(X, X + Y, groups=patients)
+    values = [model.score(X, X + Y, groups=groups) for groups in (None, patients)]
+    assert values[0] != values[1]
+    with pytest.raises(ValueError, match="groups holds 1 labels"):
+        model.score(X, Y, groups=[0])
+
+
+class SameLabel(torch.nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x, y):
+        return self.factor * torch.where(x == y.T, math.log(2), -9.0)
+
+
+class PairTimes(torch.nn.Module):
+    def forward(self, x, y):
+        return x @ y.T
+
+
+def slow_value(name, scores, groups):
+    """What loops over groups find, each of which counts as one."""
+    rows = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    pairs = [(a, b) for a in rows for b in rows if a is not b]
+    positive = np.mean([np.mean(np.diagonal(scores)[a]) for a in rows])
+    if name == "infonce":
+        value = 0.0
+        for each in (scores, scores.T):
+            for a in rows:
+                for i in a:
+                    others = [np.exp(each[i, b]).mean() for b in rows if b is not a]
+                    mean = (np.exp(each[i, i]) + sum(others)) / len(rows)
+                    value += (each[i, i] - np.log(mean)) / len(a) / len(rows) / 2
+        return value
+    clip = 5 if name == "smile" else np.inf
+    ratios = np.exp(np.clip(scores, -clip, clip))
+    mean = np.mean([ratios[np.ix_(a, b)].mean() for a, b in pairs])
+    return positive + 1 - mean if name == "nwj" else positive - np.log(mean)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=12), st.integers(0, 99))
+@pytest.mark.parametrize("name", READ_OUTS)
+def test_shares_of_groups_are_those_of_slow_loops(name, groups, seed):
+    groups = np.unique([0, 1, *groups], return_inverse=True)[1]
+    scores = 3 * np.random.default_rng(seed).normal(size=2 * (len(groups),))
+    given_scores = torch.from_numpy(scores)
+    shares = READ_OUTS[name].shares(given_scores, torch.from_numpy(groups)).numpy()
+    by_group = np.bincount(groups, shares) / np.bincount(groups)
+    expected = slow_value(name, scores, groups)
+    assert by_group.mean() == pytest.approx(expected, abs=1e-9)
+    apart = READ_OUTS[name].shares(given_scores)
+    same = READ_OUTS[name].shares(given_scores, torch.arange(len(groups)))
+    torch.testing.assert_close(apart, same)
+
+
+def draw_of_groups(n_groups, rng):
+    """Normal pairs of groups of one to four rows, half of whose spread is shared."""
+    groups = np.repeat(np.arange(n_groups), rng.integers(1, 5, size=n_groups))
+    x, noise = (
+        (rng.normal(size=n_groups)[groups] + rng.normal(size=len(groups))) / 2**0.5
+        for _ in range(2)
+    )
+    return torch.from_numpy(x), torch.from_numpy(0.6 * x + 0.8 * noise), groups
 
 
 @pytest.mark.parametrize("name", READ_OUTS)
-def test_pairs_of_one_group_are_no_candidates(name):
-    """What a slow loop over the others finds, and critics of those alone."""
-    groups = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3, 3])
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(10, 1)))
-    rows = PairRows(x, x + 0.5, groups)
-    read_out = READ_OUTS[name]
-    objective = copy.copy(read_out.objective)  # some keep an average
-
-    def critic(x, y):
-        return 1 - (x - y.T) ** 2
-
-    scores = rows.score_in_blocks(critic)
-    same = groups[:, None] == groups
-    assert torch.equal(scores == -math.inf, same & ~torch.eye(10, dtype=bool))
-    positive = scores.diagonal()
-    value = float(read_out.shares(scores).mean())
-    if name == "infonce":
-        slow = [
-            float(s[i] - s[s > -math.inf].exp().mean().log())
-            for each in (scores, scores.T)
-            for i, s in enumerate(each)
-        ]
-        assert float(objective(scores)) == pytest.approx(np.mean(slow))
-        expected = np.mean(slow)
-    else:
-        shift = float(name == "nwj")
-        others = (scores + shift)[~same]
-        if name == "smile":
-            others = others.clamp(-5, 5)
-        if name == "nwj":
-            expected = float((positive + 1).mean() - (others - 1).exp().mean())
-        else:
-            expected = float(positive.mean() - others.exp().mean().log())
-    assert value == pytest.approx(expected)
-    assert objective(scores).isfinite()
+def test_the_spread_of_groups_is_that_over_draws(name):
+    rng = np.random.default_rng(0)
+    values, errors = [], []
+    for _ in range(150):
+        x, y, groups = draw_of_groups(80, rng)
+        scores = 0.6 * x[:, None] * y - 0.18 * (x[:, None] ** 2 + y**2)
+        scores = scores / 0.64 - math.log(0.64) / 2
+        shares = READ_OUTS[name].shares(scores, torch.from_numpy(groups)).numpy()
+        means = np.bincount(groups, shares) / np.bincount(groups)
+        values.append(means.mean())
+        errors.append(means.std(ddof=1) / math.sqrt(80))
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.2)
+    assert np.mean(values) == pytest.approx(-math.log(0.64) / 2, abs=0.04)
 
 
-def test_the_cap_counts_those_of_other_groups():
-    X, _, patients = draw_visits()
-    known = PairRows(
-        torch.from_numpy(X), torch.from_numpy(X), torch.from_numpy(patients)
-    )
-    n = len(X)
-    assert known.mean_log_candidates() == pytest.approx(math.log(n - N_VISITS + 1))
-    apart = PairRows(*known[:2])
-    assert apart.mean_log_candidates() == math.log(n)
+@pytest.mark.parametrize("sizes", [[50] * 4, [20] * 10, [1] * 40, [300, *[2] * 20]])
+def test_patients_never_tell_more_than_their_label_holds(sizes):
+    """The best critic, and one that is far too sure, for a label of each patient."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    for factor in (1.0, 10.0):
+        values, caps = [], []
+        for seed in range(60):
+            labels = rng.integers(2, size=len(sizes))[groups, None]
+            x = torch.from_numpy(labels)
+            rows = PairRows(x, x, torch.from_numpy(groups))
+            shares, cap = judge(
+                SameLabel(factor),
+                rows,
+                READ_OUTS["infonce"],
+                2048,
+                seed,
+            )
+            values.append(float(shares.mean()))
+            caps.append(cap)
+        spread = np.std(values) / math.sqrt(len(values))
+        assert np.mean(values) < math.log(2) + 2 * spread
+        assert np.max(values) <= caps[0] + 1e-9
+        assert caps[0] == pytest.approx(math.log(len(sizes)))
+
+
+def test_large_groups_are_judged_by_some_of_their_rows():
+    groups = torch.tensor([3] * 700 + [5] * 10 + [9])
+    x = torch.arange(711.0)[:, None]
+    seen = []
+
+    class Seen(torch.nn.Module):
+        def forward(self, x, y):
+            seen.append(x[:, 0])
+            return torch.zeros(len(x), len(y))
+
+    shares, cap = judge(Seen(), PairRows(x, x, groups), READ_OUTS["infonce"], 2048, 0)
+    counts = groups[torch.cat(seen).long()].bincount()
+    assert counts[[3, 5, 9]].tolist() == [256, 10, 1]
+    assert (len(shares), cap) == (3, math.log(3))
+    assert len(torch.cat(seen).unique()) == 267
+
+
+def test_groups_are_not_torn_apart_by_how_many_are_judged_at_once():
+    groups = torch.arange(300) // 3
+    x = torch.randn(300, 1, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    class Seen(torch.nn.Module):
+        def forward(self, x, y):
+            seen.append(len(y))
+            return x @ y.T
+
+    rows = PairRows(x, x, groups)
+    judge(Seen(), rows, READ_OUTS["infonce"], 100, 0)
+    assert set(seen) == {99, 102}  # 33 and 34 groups of three
+
+
+@pytest.mark.parametrize("name", READ_OUTS)
+def test_a_part_of_one_group_tells_nothing(name):
+    x = torch.randn(9, 1)
+    rows = PairRows(x, x, torch.zeros(9, dtype=int))
+    shares, cap = judge(PairTimes(), rows, READ_OUTS[name], 2048, 0)
+    assert shares.tolist() == [0.0]
+    assert cap == 0.0
+    assert rows.is_one_group
 
 
 BAD = [
     ([0, 1], "groups holds 2 labels, but X has 60 samples"),
     ([None, *range(59)], "groups has 1 missing values"),
     ([0, 1, 2] * 20, "3 groups"),
-    ([0] * 60, "1 groups"),
+    ([0] * 60, "1 group "),
 ]
 
 
@@ -283,10 +366,12 @@ def test_groups_are_counted_where_rows_are_few():
         )
 
 
-def test_copies_and_groups_are_joined():
+def test_given_groups_are_taken_as_they_are():
     x = np.random.default_rng(0).normal(size=6)
     x[4] = x[0]
     V = Reader("X", False).fit(x)
     found = RowGroups.of(V, V, ["a", "a", "b", "b", "c", "d"])
-    assert found.numbers.tolist() == [0, 0, 1, 1, 0, 2]
-    assert (len(found), found.n_copies, found.unit) == (3, 1, "groups")
+    assert found.numbers.tolist() == [0, 0, 1, 1, 2, 3]
+    assert (str(found), found.n_copies) == ("4 groups", 0)
+    found = RowGroups.of(V, V)
+    assert (str(found), found.n_copies) == ("5 different samples", 1)

@@ -34,6 +34,11 @@ def p_value_of_independence(
     rng : Generator
         Draws places among equals.
     """
+    if np.isnan(scores).any():
+        return 1.0  # they tell nothing
+    # Pairs that a critic excludes are worse than all others, but still to be summed.
+    least = scores.min(where=np.isfinite(scores), initial=0.0) - 1e3
+    scores = np.maximum(scores, least)
     sums = np.zeros(ways.shape[1])
     for of_row, partners in zip(scores, ways, strict=True):
         sums += of_row.take(partners)  # which a processor's cache holds

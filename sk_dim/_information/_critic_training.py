@@ -5,6 +5,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from sk_dim._devices import exact_float32, seeded
 from sk_dim._information._judging import PairRows, judge
@@ -48,6 +49,7 @@ class CriticTraining:
         seed: int,
     ) -> None:
         self.critic, self.rows, self.stop = critic, train, stop
+        self.groups = None if train.groups is None else train.groups.cpu()
         self.read_out = read_out
         self.objective = copy.copy(read_out.objective)  # some keep an average
         self.schedule = Schedule(LEARNING_RATE, n_steps)
@@ -58,7 +60,8 @@ class CriticTraining:
         self.optimiser = adam_w([group], self.device)
         self.decay = 1 - 1 / max(1.0, AVERAGED * n_steps)
         self.average = copy.deepcopy(critic)
-        self.average_weights = _flatten(self.average)
+        self.averages = _all_values(self.average, _flatten(self.average, learns=False))
+        self.values = _all_values(critic, self.weights)
         self.graphs: StepGraphs | None = None
         self.seed = seed
         self.shuffler = torch.Generator().manual_seed(seed)
@@ -99,9 +102,7 @@ class CriticTraining:
         which a step that is recorded may not.
         """
         share = 1 - self.decay if self.n_done else 1.0
-        averages = [*self.average_weights, *self.average.buffers()]
-        values = [*self.weights, *self.critic.buffers()]
-        for average, value in zip(averages, values, strict=True):
+        for average, value in zip(self.averages, self.values, strict=True):
             if value.is_floating_point():
                 average.lerp_(value, share)
             else:  # counts of batch normalisation
@@ -122,15 +123,31 @@ class CriticTraining:
         return value
 
     def _next_batch(self) -> Tensor:
-        if not self.batches:
-            n = len(self.rows.x)
-            order = torch.randperm(n, generator=self.shuffler)
-            n_batches = max(1, round(n / BATCH_SIZE))
-            self.batches = list(order.to(self.device).tensor_split(n_batches))
-        return self.batches.pop()
+        while True:
+            if not self.batches:
+                order = torch.randperm(len(self.rows.x), generator=self.shuffler)
+                n_batches = max(1, round(len(order) / BATCH_SIZE))
+                self.batches = list(order.tensor_split(n_batches))
+            batch = self.batches.pop()
+            # Rows of one group alone have no other to be told from.
+            if self.groups is None or len(self.groups[batch].unique()) > 1:
+                return batch.to(self.device)
+
+    def end(self) -> None:
+        """Give weights storage of their own again, and free what training needs."""
+        self.graphs = None
+        for weight in self.critic.parameters():
+            if not is_lazy(weight):
+                weight.data, weight.grad = weight.detach().clone(), None
 
 
-def _flatten(critic: torch.nn.Module) -> list[torch.nn.Parameter]:
+def _all_values(critic: torch.nn.Module, weights: list[Tensor]) -> list[Tensor]:
+    """Return weights that learn, and all else that a critic may change in a step."""
+    frozen = [weight for weight in critic.parameters() if not weight.requires_grad]
+    return [*weights, *frozen, *critic.buffers()]
+
+
+def _flatten(critic: torch.nn.Module, *, learns: bool = True) -> list[Tensor]:
     """Put the weights that learn into one vector, and their gradients into another.
 
     An optimiser takes a millisecond for a score of small weights, as long as all their
@@ -138,17 +155,19 @@ def _flatten(critic: torch.nn.Module) -> list[torch.nn.Parameter]:
     """
     weights = [weight for weight in critic.parameters() if weight.requires_grad]
     kinds = {(weight.dtype, weight.device) for weight in weights}
-    if len(kinds) != 1 or not all(map(_is_dense, weights)):
-        return weights
+    if len(kinds) != 1 or any(is_lazy(w) or not _is_dense(w) for w in weights):
+        return list(weights)
     flat = torch.nn.Parameter(torch.cat([w.detach().flatten() for w in weights]))
-    flat.grad = torch.zeros_like(flat)
+    flat.grad = torch.zeros_like(flat) if learns else None
     start = 0
     for weight in weights:
         # With its own strides, which differ where channels come last.
         place = weight.shape, weight.stride(), start
         part = flat.detach().as_strided(*place)
         part.copy_(weight.detach())
-        weight.data, weight.grad = part, flat.grad.as_strided(*place)
+        weight.data = part
+        if flat.grad is not None:
+            weight.grad = flat.grad.as_strided(*place)
         start += weight.numel()
     return [flat]
 

@@ -20,7 +20,6 @@ from sk_dim._information._held_out import (
     draw_stop,
     n_judged,
 )
-from sk_dim._information._judging import error_by_group
 from sk_dim._information._race import race, threads_for
 from sk_dim._information._read_outs import ReadOut
 from sk_dim._information._representations import Representation
@@ -39,10 +38,9 @@ class Judged:
         The best of each part.
     history : list of dict
         Of all trainings.
-    n_rows : int
-        Rows that were held out, and judged.
-    mean, error : float
-        Of what they add to the value, in nats; the standard error is by groups.
+    shares : list of Tensor
+        What each held-out group of rows adds to the value, in nats, a tensor for each
+        part.
     on_training : list of float
         Value of each critic on as many rows that it learnt from.
     caps : list of float
@@ -53,9 +51,7 @@ class Judged:
 
     critics: list[TrainedCritic] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
-    n_rows: int = 0
-    mean: float = 0.0
-    error: float = 0.0
+    shares: list[Tensor] = field(default_factory=list)
     on_training: list[float] = field(default_factory=list)
     caps: list[float] = field(default_factory=list)
     p_value: float = 1.0
@@ -100,7 +96,6 @@ def cross_fit(
     folds = draw_folds(groups, rng)
     n_folds = n_judged(folds, groups)
     unjudged = np.flatnonzero(folds >= n_folds)
-    all_shares: list[Tensor] = []
     shown = ShownRows(X, Y, device, groups)
     is_shared = representation.learns and len(unjudged) >= MIN_LEARNT
     ways = representation.fit(shown, unjudged, rng) if is_shared else []
@@ -121,9 +116,10 @@ def cross_fit(
         rows_for = shown.rows_for(best)
         with threads_for(best):
             shares, cap = best.judge(rows_for(held_out), read_out)
-            known = best.judge(
-                rows_for(train[: len(held_out)]), read_out, even_if_none=True
-            )
+            # As many groups that it knows: those of a training come in one piece each.
+            _, first = np.unique(groups[train], return_index=True)
+            end = [*np.sort(first), len(train)][min(len(shares), len(first))]
+            known = best.judge(rows_for(train[:end]), read_out, even_if_none=True)
             if k == 0:
                 _, first = np.unique(groups[held_out], return_index=True)
                 tested = rows_for(held_out[np.sort(first)[:N_TESTED]])
@@ -131,21 +127,21 @@ def cross_fit(
                 paired = draw_ways(len(scores), n_permutations, own_rng)
                 out.p_value = p_value_of_independence(scores, paired, own_rng)
         out.critics.append(best)
-        all_shares.append(shares)
+        out.shares.append(shares)
         out.on_training.append(float(known[0].mean()))
         out.caps.append(cap)
-    judged = np.concatenate([np.flatnonzero(folds == k) for k in range(n_folds)])
-    added = torch.cat(all_shares).numpy()
-    out.n_rows, out.mean = len(added), float(added.mean())
-    out.error = error_by_group(added, groups[judged])
     return out
 
 
 def judge_again(
-    critics: list[TrainedCritic], X: Variable, Y: Variable, read_out: ReadOut
+    critics: list[TrainedCritic],
+    X: Variable,
+    Y: Variable,
+    groups: np.ndarray | None,
+    read_out: ReadOut,
 ) -> float:
     """Mean over critics of the value of new rows, in nats."""
-    shown = ShownRows(X, Y, critics[0].device)
+    shown = ShownRows(X, Y, critics[0].device, groups)
     values = []
     for critic in critics:
         with threads_for(critic):

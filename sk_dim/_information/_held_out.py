@@ -146,7 +146,7 @@ class TrainedCritic:
         Yields what is known at each check, so that a training can be left.
         """
         x, y, _ = train
-        if not train.mean_log_candidates():
+        if train.is_one_group:
             return  # there is no other row to tell it from
         learn_normal = getattr(self.critic, "learn_normal", None)
         if learn_normal is not None:
@@ -187,16 +187,16 @@ class TrainedCritic:
             }
             if not is_finite or training.n_worse >= PATIENCE:
                 break
-        training.graphs = None  # which hold it, and memory of the device
         # No critic at all tells 0 nats. Few rows to stop by tell that only roughly.
         self.is_none = not self.best > -standard_error(self.stop_shares)
         if training.kept:
             self.critic.load_state_dict(training.kept)
+        training.end()
 
     def judge(
         self, rows: PairRows, read_out: ReadOut, *, even_if_none: bool = False
     ) -> tuple[Tensor, float]:
-        """Return what each row adds to the value, and the cap of these rows."""
+        """Return what each group of rows adds to the value, and their cap."""
         critic = None if self.is_none and not even_if_none else self.critic
         return judge(critic, rows, read_out, read_out.n_candidates, self.seed)
 

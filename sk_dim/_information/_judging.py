@@ -3,11 +3,12 @@
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sk_dim._information._read_outs import ReadOut
+
+MAX_OF_GROUP = 256  # rows of a group that are judged at most: each counts as one
 
 
 class PairRows(NamedTuple):
@@ -51,15 +52,12 @@ class PairRows(NamedTuple):
         is_same.fill_diagonal_(fill_value=False)
         return scores.masked_fill(is_same, -math.inf)
 
-    def mean_log_candidates(self) -> float:
-        """Mean over the rows of the logarithm of how many candidates each has."""
-        n = len(self.x)
+    @property
+    def is_one_group(self) -> bool:
+        """Whether there is no other row to tell one from."""
         if self.groups is None:
-            return math.log(n)
-        _, of_row, counts = torch.unique(
-            self.groups.cpu(), return_inverse=True, return_counts=True
-        )
-        return float((n + 1 - counts[of_row]).double().log().mean())
+            return len(self.x) == 1
+        return bool(self.groups.min() == self.groups.max())
 
 
 @torch.inference_mode()
@@ -70,56 +68,60 @@ def judge(
     n_candidates: int,
     seed: int,
 ) -> tuple[Tensor, float]:
-    """Judge rows among at most so many candidates, drawn at random.
+    """Judge groups of rows among at most about so many rows, drawn at random.
 
     Neighbours in sorted rows are alike, and would be harder to tell apart.
 
     Returns
     -------
-    shares : Tensor of shape (n,), float64
-        What each row adds to the value, in nats: nothing where there is no critic.
+    shares : Tensor of shape (n_groups,), float64
+        What each group adds to the value, in nats, in the order of its numbers: the
+        mean over its rows. Nothing where there is no critic.
     cap : float
         What the value of InfoNCE could be at most, in nats.
     """
-    n = len(rows.x)
-    n_parts = -(-n // n_candidates)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    shares = torch.zeros(n, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    if rows.groups is None:
+        chosen = numbers = torch.arange(len(rows.x))
+    else:
+        chosen, numbers = _some_of_each(rows.groups.cpu(), generator)
+    n_groups = int(numbers.max()) + 1
+    n_parts = -(-len(chosen) // n_candidates)
+    shares = torch.zeros(n_groups, dtype=torch.float64)
     cap = 0.0
     if critic is not None:
         critic.eval()
-    for chosen in order.tensor_split(n_parts):
-        part = rows.take(chosen.to(rows.x.device))
-        cap += part.mean_log_candidates() * len(chosen) / n
-        if critic is not None:
-            shares[chosen] = read_out.shares(part.score_in_blocks(critic))
+    order = torch.randperm(n_groups, generator=generator)
+    for some in order.tensor_split(n_parts):
+        cap += math.log(len(some)) * len(some) / n_groups
+        if critic is None or len(some) == 1:
+            continue  # there is nothing to tell it from
+        if rows.groups is None:
+            part = rows.take(some.to(rows.x.device))
+            shares[some] = read_out.shares(part.score_in_blocks(critic))
+            continue
+        own = torch.isin(numbers, some)
+        part = rows.take(chosen[own].to(rows.x.device))
+        of_rows = read_out.shares(part.score_in_blocks(critic), numbers[own])
+        sums = torch.zeros(n_groups, dtype=torch.float64)
+        shares[some] = (
+            sums.index_add(0, numbers[own], of_rows)
+            / numbers[own].bincount(minlength=n_groups)
+        )[some]
     return shares, cap
 
 
+def _some_of_each(groups: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw rows of each group, and number the groups from 0."""
+    numbers = groups.unique(return_inverse=True)[1]
+    drawn = torch.randperm(len(groups), generator=generator)
+    drawn = drawn[numbers[drawn].argsort(stable=True)]
+    first = numbers.bincount().cumsum(0) - numbers.bincount()
+    place = torch.arange(len(drawn)) - first[numbers[drawn]]
+    drawn = drawn[place < MAX_OF_GROUP]
+    return drawn, numbers[drawn]
+
+
 def standard_error(shares: Tensor) -> float:
-    """Return that of the mean of what rows add to a value."""
+    """Return that of the mean of what rows, or groups, add to a value."""
     return float(shares.std(correction=0) / math.sqrt(len(shares)))
-
-
-def error_by_group(shares: np.ndarray, groups: np.ndarray) -> float:
-    """Return the standard error of a mean over rows, of which groups are independent.
-
-    Parameters
-    ----------
-    shares : ndarray of shape (n,)
-        What rows add to a value.
-    groups : ndarray of shape (n,), int
-        Numbers of their groups.
-
-    Notes
-    -----
-    Rows of a group that add alike tell as much as one: what they add beyond the mean
-    is summed before it is squared (Liang and Zeger 1986). Where each row is a group it
-    is the usual standard error.
-    """
-    numbers = np.unique(groups, return_inverse=True)[1]
-    sums = np.bincount(numbers, shares - shares.mean())
-    n_groups = len(sums)
-    if n_groups < 2:
-        return math.inf
-    return math.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(shares)

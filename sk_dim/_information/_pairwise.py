@@ -17,7 +17,6 @@ from sk_dim._information._certainty import (
     p_value_of_independence,
 )
 from sk_dim._information._held_out import N_PARTS, one_thread
-from sk_dim._information._judging import error_by_group
 from sk_dim._information._tables import SMOOTHNESS, Fit, Pairs, judge
 
 MAX_CELLS = 2**17  # of the pairs that are fitted together, for the processor's cache
@@ -94,11 +93,12 @@ def _estimate_pairs(
     tested = rng.permutation(tested[first])[:N_TESTED]
     ways_rng = np.random.default_rng(rng.randint(2**31))
     ways = draw_ways(len(tested), n_permutations, ways_rng)
+    weights = 1 / np.bincount(groups)[groups]
     out = [UNKNOWN] * len(pairs)
     for chunk in _alike(pairs):
         some = [pairs[i] for i in chunk]
         stacked = Pairs.of(some, device)
-        counts = stacked.count(some, parts)
+        counts = stacked.count(some, parts, weights)
         with one_thread() if device.type == "cpu" else nullcontext():
             estimates = _cross_fit(stacked, counts, some, parts, groups)
             scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0]
@@ -165,7 +165,7 @@ def _cross_fit(
     groups: np.ndarray,
 ) -> list[tuple[float, float, tuple[float, float]]]:
     """Judge each part by scores of the others; value, error and interval of each."""
-    n_rows, n_groups = len(groups), int(groups.max()) + 1
+    n_groups = int(groups.max()) + 1
     mean = square = on_training = torch.zeros(1, dtype=torch.float64)
     cap = 0.0
     tables = []
@@ -173,15 +173,16 @@ def _cross_fit(
         others = counts[[(k + i) % len(counts) for i in range(1, len(counts))]]
         scores, is_none = _learn(pairs, others)
         scores = scores.masked_fill(is_none[:, None, None].to(scores.device), 0.0)
-        share = len(rows) / n_rows
+        n_of_part = len(np.unique(groups[rows]))
+        share = n_of_part / n_groups
         held_out, known = judge(scores, counts[k]), judge(scores, others.sum(0))
         mean = mean + share * held_out.mean
         square = square + share * held_out.square
         on_training = on_training + share * known.mean
-        cap += share * math.log(len(rows))
+        cap += share * math.log(n_of_part)
         tables.append(held_out.shares.numpy())
-    error = ((square - mean.square()).clamp_min(0.0) / n_rows).sqrt()
-    if n_groups < n_rows:
+    error = ((square - mean.square()).clamp_min(0.0) / n_groups).sqrt()
+    if n_groups < len(groups):
         error = _errors_by_group(tables, bins, parts, groups)
     out = []
     for m, e, t, pair in zip(
@@ -203,13 +204,14 @@ def _errors_by_group(
     parts: Sequence[np.ndarray],
     groups: np.ndarray,
 ) -> Tensor:
-    """Return standard errors by what the rows of each part add in its tables."""
+    """Return standard errors of the mean over groups of what their rows add."""
     errors = np.zeros(len(bins))
-    shares = np.zeros(len(groups))
+    shares, counts = np.zeros(len(groups)), np.bincount(groups)
     for i, (a, b) in enumerate(bins):
         for table, rows in zip(tables, parts, strict=True):
             shares[rows] = table[i, a.codes[rows], b.codes[rows]]
-        errors[i] = error_by_group(shares, groups)
+        means = np.bincount(groups, shares) / counts
+        errors[i] = means.std(ddof=1) / math.sqrt(len(means))
     return torch.from_numpy(errors)
 
 

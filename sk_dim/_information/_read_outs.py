@@ -26,7 +26,9 @@ class ReadOut:
         Scores (n, n) to the number that training raises. Each training takes a copy,
         since it may keep something from batch to batch.
     shares : callable
-        Scores (n, n) to what each row adds, (n,): their mean is the value.
+        Scores (n, n), and numbers of groups (n,) if rows are not all apart, to what
+        each row adds, (n,): their mean is the value, or the mean over groups of the
+        means in them. Rows of one group are no candidates for one another.
     kind : {"lower", "estimate"}
         Of the value.
     is_capped_by_candidates : bool, default=False
@@ -36,7 +38,7 @@ class ReadOut:
     """
 
     objective: Callable[[Tensor], Tensor]
-    shares: Callable[[Tensor], Tensor]
+    shares: Callable[..., Tensor]
     kind: str
     is_capped_by_candidates: bool = False
     n_candidates: int = 2048
@@ -92,49 +94,85 @@ def _nwj(scores: Tensor) -> Tensor:
     return nwj(*split_scores(scores + 1))
 
 
-def _infonce_shares(scores: Tensor) -> Tensor:
-    value = torch.zeros(len(scores), dtype=scores.dtype)
+def _weights(scores: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weigh rows so that each group counts as one, and say which pairs are others.
+
+    Returns
+    -------
+    weights : Tensor of shape (n,)
+        One over the number of rows in its group.
+    is_other : Tensor of shape (n, n), bool
+        Whether rows are of different groups.
+    """
+    n = len(scores)
+    if groups is None:
+        groups = torch.arange(n)
+    is_other = groups.unsqueeze(1) != groups
+    return 1 / (~is_other).sum(1).to(scores), is_other
+
+
+def _infonce_shares(scores: Tensor, groups: Tensor | None = None) -> Tensor:
+    """Tell each row from one of each other group, in the mean over its rows.
+
+    So there are as many candidates as groups: with all rows of each, one that is alike
+    would be beaten many times. The logarithm of a mean over rows is above the mean of
+    logarithms, so this is at most what one row of each group, drawn at random, gives.
+    """
+    weights, is_other = _weights(scores, groups)
+    n_groups = weights.sum()
+    as_candidates = is_other * weights
+    as_candidates.fill_diagonal_(1.0)
+    value = torch.zeros_like(weights)
     for each in (scores, scores.T):
-        is_candidate = each > -math.inf
-        n_candidates = is_candidate.sum(dim=1)
         positive = each.diagonal()
-        log_partition = each.logsumexp(dim=1)
+        log_weighted = each + as_candidates.log()
+        log_partition = log_weighted.logsumexp(dim=1)
         # What it adds to the partitions of others, beyond an equal part in them.
-        as_candidate = (each - log_partition[:, None]).exp().sum(dim=0)
-        as_candidate -= (is_candidate / n_candidates[:, None]).sum(dim=0)
-        value += (positive - log_partition + n_candidates.log() - as_candidate) / 2
+        parts = (log_weighted - log_partition[:, None]).exp() - as_candidates / n_groups
+        beyond = (weights[:, None] * parts).sum(dim=0) / weights
+        value += (positive - log_partition + n_groups.log() - beyond) / 2
     return value
 
 
-def _beyond_the_mean(weights: Tensor, negative: Tensor) -> Tensor:
-    """Return what each row adds to a mean over pairs, by its part in either variable.
+def _mean_over_pairs(values: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the mean of values over other pairs, and what each row adds beyond it.
 
-    `weights` (n, n) are what pairs have; those that are left out have none.
+    Parameters
+    ----------
+    values : Tensor of shape (n, n)
+        Of all pairs; those of one group do not count.
+    groups : Tensor of shape (n,) or None
+        Numbers of the groups of rows.
     """
-    is_pair = negative > -math.inf
-    n_pairs = is_pair.sum().clamp_min(1)
-    excess = (weights - is_pair * (weights.sum() / n_pairs)) * len(weights) / n_pairs
-    return excess.sum(0) + excess.sum(1)
+    weights, is_other = _weights(values, groups)
+    pairs = is_other * weights * weights[:, None]
+    pairs = pairs / pairs.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    values = values.masked_fill(~is_other, 0.0)
+    mean = (pairs * values).sum()
+    excess = pairs * (values - mean)
+    share = weights / weights.sum()
+    return mean, (excess.sum(0) + excess.sum(1)) / share
 
 
-def _partition_shares(scores: Tensor, *, clip: float = math.inf) -> Tensor:
+def _partition_shares(
+    scores: Tensor, groups: Tensor | None = None, *, clip: float = math.inf
+) -> Tensor:
     """Shares in Donsker-Varadhan's bound, or in SMILE, which clips its partition."""
-    positive, negative = split_scores(scores)
-    clipped = negative.clamp(-clip, clip)
-    negative = clipped.masked_fill(negative.isneginf(), -math.inf)
-    log_mean = _log_mean(negative)
-    return positive - log_mean - _beyond_the_mean((negative - log_mean).exp(), negative)
+    clipped = scores.clamp(-clip, clip)
+    _, is_other = _weights(scores, groups)
+    top = clipped.masked_fill(~is_other, -math.inf).amax().nan_to_num(neginf=0.0)
+    mean, beyond = _mean_over_pairs((clipped - top).exp(), groups)
+    mean = mean.clamp_min(torch.finfo(scores.dtype).tiny)
+    return scores.diagonal() - mean.log() - top - beyond / mean
 
 
-def _nwj_shares(scores: Tensor) -> Tensor:
-    positive, negative = split_scores(scores + 1)
-    weights = (negative - 1).exp()
-    n_pairs = (negative > -math.inf).sum().clamp_min(1)
-    return positive - weights.sum() / n_pairs - _beyond_the_mean(weights, negative)
+def _nwj_shares(scores: Tensor, groups: Tensor | None = None) -> Tensor:
+    mean, beyond = _mean_over_pairs(scores.exp(), groups)
+    return scores.diagonal() + 1 - mean - beyond
 
 
-def _smile_shares(scores: Tensor) -> Tensor:
-    return _partition_shares(scores, clip=5.0)
+def _smile_shares(scores: Tensor, groups: Tensor | None = None) -> Tensor:
+    return _partition_shares(scores, groups, clip=5.0)
 
 
 READ_OUTS = {

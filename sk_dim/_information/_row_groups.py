@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from sk_dim._information._columns import Variable
 from sk_dim._information._variables import continuous_columns, number_rows
@@ -23,30 +21,30 @@ class RowGroups:
     ----------
     numbers : ndarray of shape (n,), int
         Of the group of each row, from 0.
-    n_copies : int
-        Rows that look like copies of others, or of those in other groups.
-    unit : str
-        What they are, for messages.
+    n_copies : int, default=0
+        Rows that look like copies of others, where nobody said what belongs together.
+    unit : str, default="group"
+        What one of them is, for messages.
     """
 
     numbers: np.ndarray
-    n_copies: int
-    unit: str
+    n_copies: int = 0
+    unit: str = "group"
 
     @classmethod
     def of(cls, X: Variable, Y: Variable, given: Any = None) -> Self:
-        """Find copies of rows of both, and join them with groups that are given."""
-        copies, n_copies = group_copies(X, Y)
+        """Take groups that are given, or find copies of rows of both variables."""
         own = read_groups(given, len(X), n_least=1)
-        if own is None:
-            return cls(copies, n_copies, "different " * bool(n_copies) + "samples")
-        joined = join_groups(own, copies) if n_copies else own
-        # Those of one group are kept together anyway.
-        n_copies = min(n_copies, int(own.max() - joined.max()))
-        return cls(joined, n_copies, "groups")
+        if own is not None:
+            return cls(own)
+        copies, n_copies = group_copies(X, Y)
+        return cls(copies, n_copies, "different sample" if n_copies else "sample")
 
     def __len__(self) -> int:
         return int(self.numbers.max()) + 1 if len(self.numbers) else 0
+
+    def __str__(self) -> str:
+        return f"{len(self)} {self.unit}{'s' * (len(self) != 1)}"
 
 
 def group_copies(X: Variable, Y: Variable) -> tuple[np.ndarray, int]:
@@ -75,13 +73,3 @@ def group_copies(X: Variable, Y: Variable) -> tuple[np.ndarray, int]:
     groups = np.where(is_apart[numbers], len(counts) + np.arange(n), numbers)
     distinct, groups = np.unique(groups, return_inverse=True)
     return groups, n - len(distinct)
-
-
-def join_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Give rows the same number that share a group of either, directly or by others."""
-    n = int(first.max()) + 1
-    places = first, n + second
-    size = n + int(second.max()) + 1
-    links = coo_matrix((np.ones(len(first)), places), shape=(size, size))
-    _, parts = connected_components(links, directed=False)
-    return np.unique(parts[first], return_inverse=True)[1]

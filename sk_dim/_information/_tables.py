@@ -51,15 +51,23 @@ class Pairs:
         return cls(basis_x, basis_y, place_x, place_y, penalty + SHRINKAGE)
 
     def count(
-        self, pairs: Sequence[tuple[Bins, Bins]], parts: Sequence[np.ndarray]
+        self,
+        pairs: Sequence[tuple[Bins, Bins]],
+        parts: Sequence[np.ndarray],
+        weights: np.ndarray,
     ) -> Tensor:
-        """Count rows of each part in each cell: (n_parts, n_pairs, bins, bins)."""
+        """Count rows of each part in each cell: (n_parts, n_pairs, bins, bins).
+
+        `weights` (n,) are what each row counts for.
+        """
         n_x, n_y = self.place_x.shape[1], self.place_y.shape[1]
         counts = np.zeros((len(parts), len(pairs), n_x * n_y), dtype=np.float32)
         for i, (a, b) in enumerate(pairs):
             cells = a.codes * n_y + b.codes
             for k, rows in enumerate(parts):
-                counts[k, i] = np.bincount(cells[rows], minlength=n_x * n_y)
+                counts[k, i] = np.bincount(
+                    cells[rows], weights[rows], minlength=n_x * n_y
+                )
         shape = len(parts), len(pairs), n_x, n_y
         return torch.from_numpy(counts.reshape(shape)).to(self.basis_x.device)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from sk_dim._inputs._groups import read_groups
 from sk_dim._mutual_information import NOTHING_FOUND, MutualInformationEstimator
 from sk_dim._validation import check_real
 
@@ -69,6 +70,7 @@ def neural_dependency_measure(
     True
     """
     Z = check_array(Z, dtype=np.float64, input_name="Z")
+    read_groups(groups, len(Z))
     Z = Z[:, np.ptp(Z, axis=0) > 0]
     rng = check_random_state(random_state)
     parts = [Z]
