@@ -176,7 +176,7 @@ class MutualInformationEstimator(BaseEstimator):
     *Groups*. Each counts as one: its rows are in one part and no candidates for one
     another, a row of each other group is one candidate, by the mean over them, and what
     they add to the value is averaged in it. So the value is that of a random row of a
-    random group. Of a group 256 rows at most are judged. Rows that look like copies of
+    random group. Of a group 64 rows at most are judged. Rows that look like copies of
     others, though values are continuous, are taken for a group, unless `groups` are
     given.
 

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from sk_dim._information._read_outs import ReadOut
 
-MAX_OF_GROUP = 256  # rows of a group that are judged at most: each counts as one
+MIN_RIVALS = (
+    32  # groups at once, where there are so many: of each fewer rows are judged
+)
 
 
 class PairRows(NamedTuple):
@@ -84,7 +86,8 @@ def judge(
     if rows.groups is None:
         chosen = numbers = torch.arange(len(rows.x))
     else:
-        chosen, numbers = _some_of_each(rows.groups.cpu(), generator)
+        n_of_each = max(1, n_candidates // MIN_RIVALS)
+        chosen, numbers = _some_of_each(rows.groups.cpu(), n_of_each, generator)
     n_groups = int(numbers.max()) + 1
     n_parts = -(-len(chosen) // n_candidates)
     shares = torch.zeros(n_groups, dtype=torch.float64)
@@ -111,14 +114,16 @@ def judge(
     return shares, cap
 
 
-def _some_of_each(groups: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw rows of each group, and number the groups from 0."""
+def _some_of_each(
+    groups: Tensor, n_most: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw so many rows of each group, or all, and number the groups from 0."""
     numbers = groups.unique(return_inverse=True)[1]
     drawn = torch.randperm(len(groups), generator=generator)
     drawn = drawn[numbers[drawn].argsort(stable=True)]
     first = numbers.bincount().cumsum(0) - numbers.bincount()
     place = torch.arange(len(drawn)) - first[numbers[drawn]]
-    drawn = drawn[place < MAX_OF_GROUP]
+    drawn = drawn[place < n_most]
     return drawn, numbers[drawn]
 
 
