@@ -148,9 +148,9 @@ class MutualInformationEstimator(BaseEstimator):
     that looks for hidden classes that both have in common, by a net for each or, where
     X and Y are of one kind, by one for both. The rows that stop training choose, and
     leave those that are behind: by more than three standard errors after a sixth of it,
-    by more than one after a quarter. Where rows are left that no part judges, those
-    choose, and only what the first part did not leave is tried in the others. The given
-    critic is shown the columns of a wide table as they are.
+    by more than one after a quarter. Where there are rows that no part judges, those
+    choose, and a part tries only what the one before did not leave. The given critic
+    is shown the columns of a wide table as they are.
 
     *Interval*. The lower end is the mean over held-out rows less 1.645 standard errors.
     The upper end is as far above, and further by what critics claim to know of rows

@@ -15,9 +15,7 @@ from sk_dim._training._optimizers import adam_w, set_rates
 from sk_dim._training._schedule import Schedule
 
 BATCH_SIZE = 128  # rows a step, each a candidate for all others
-N_STOP_CANDIDATES = (
-    512  # each of the rows to stop by has, a quarter of the cost of 2048
-)
+N_STOP_CANDIDATES = 512  # of rows to stop by, at a quarter of the cost of 2048
 LEARNING_RATE = 8e-3
 AVERAGED = 0.1  # share of the steps that the average of the weights looks back
 

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from sk_dim._information._read_outs import ReadOut
 
-MIN_RIVALS = (
-    32  # groups at once, where there are so many: of each fewer rows are judged
-)
+MIN_RIVALS = 32  # groups at once, if there are as many: fewer rows of each are judged
 
 
 class PairRows(NamedTuple):
