@@ -176,9 +176,9 @@ class MutualInformationEstimator(BaseEstimator):
     *Groups*. Each counts as one: its rows are in one part and no candidates for one
     another, a row of each other group is one candidate, by the mean over them, and what
     they add to the value is averaged in it. So the value is that of a random row of a
-    random group. Of a group 64 rows at most are judged. Rows that look like copies of
-    others, though values are continuous, are taken for a group, unless `groups` are
-    given.
+    random group. Of a group 64 rows at most are judged. Unless `groups` are given,
+    rows that look like copies of others, though values are continuous, are held out
+    together, and count as often as they are there.
 
     *Threads*. Critics of tables learn on one thread of a CPU: more would slow such
     small nets down. torch's number of threads is that of the whole process; it is set
@@ -245,7 +245,7 @@ class MutualInformationEstimator(BaseEstimator):
             anything else that can be hashed. Whole groups are held out, and each counts
             as one, with the mean over its rows, in the value, its standard error and
             cap. None means that rows are independent, but for copies, which are found
-            and count as one.
+            and held out together.
         X_extra, Y_extra : array-like of shape (m, ...), default=None
             More rows of X, or of Y, that are in no pair. Representations and the scale
             of columns are learnt from them too.
@@ -308,7 +308,7 @@ class MutualInformationEstimator(BaseEstimator):
         judged = cross_fit(
             x,
             y,
-            row_groups.numbers,
+            row_groups,
             representation,
             {GIVEN: build, **COMPONENT_CRITICS},
             READ_OUTS[name],
@@ -319,7 +319,7 @@ class MutualInformationEstimator(BaseEstimator):
         )
         is_capped = READ_OUTS[name].is_capped_by_candidates
         self._read_out(judged, n_groups, is_capped=is_capped)
-        is_apart = not row_groups.n_copies and n_groups == len(x)
+        is_apart = not row_groups.n_copies and not row_groups.are_units
         self._warn_of_the_value(counted_information(x, y) if is_apart else 0.0)
         return self
 

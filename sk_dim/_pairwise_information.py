@@ -75,8 +75,8 @@ class PairwiseMutualInformation(BaseEstimator):
     and so no derivatives; the 255 most frequent ones of a column are told apart.
 
     *Copies*. Rows of a pair that look like copies of others, though values are
-    continuous, are taken for a group, unless `groups` are given. Where fewer than 10
-    rows differ, nothing is known of the pair: its value is 0, and its interval ends at
+    continuous, are in one part, unless `groups` are given. Where fewer than 10 rows
+    differ, nothing is known of the pair: its value is 0, and its interval ends at
     infinity.
 
     *Interval*. The upper end allows for more than that of
@@ -170,8 +170,8 @@ class PairwiseMutualInformation(BaseEstimator):
         y = x if Y is None else _read("Y", Y, choices[1])
         check_consistent_length(x, y)
         given = read_groups(groups, len(x), n_least=1)
-        rows = RowGroups(np.arange(len(x)), unit="row")
-        rows = rows if given is None else RowGroups(given)
+        apart = np.arange(len(x)) if given is None else given
+        rows = RowGroups(apart, are_units=given is not None)
         if len(rows) < MIN_GROUPS:
             raise ValueError(
                 f"{rows} cannot be cut into five parts of two; at least {MIN_GROUPS} "
@@ -194,7 +194,7 @@ class PairwiseMutualInformation(BaseEstimator):
         of_y = of_x if Y is None else columns_as_bins(y)
         estimates = estimate_pairs(
             [(of_x[i], of_y[j]) for i, j in pairs],
-            self._groups_of(pairs, x, y, given),
+            self._groups_of(pairs, x, y, rows),
             self.n_permutations,
             device,
             check_random_state(self.random_state).randint(2**31),
@@ -212,23 +212,18 @@ class PairwiseMutualInformation(BaseEstimator):
         return self
 
     def _groups_of(
-        self,
-        pairs: list[tuple[int, int]],
-        x: Variable,
-        y: Variable,
-        given: np.ndarray | None,
-    ) -> list[np.ndarray]:
+        self, pairs: list[tuple[int, int]], x: Variable, y: Variable, rows: RowGroups
+    ) -> list[RowGroups]:
         """Give the rows of each pair groups, which copies are in together."""
-        if given is not None:
-            return [given] * len(pairs)
-        apart = RowGroups(np.arange(len(x)))
+        if rows.are_units:
+            return [rows] * len(pairs)
         of_x, of_y = (
             [np.unique(column, return_inverse=True)[1] for column in V.values.T]
             for V in (x, y)
         )
         out, most, where = [], 0, (0, 0)
         for i, j in pairs:
-            found = apart
+            found = rows
             n_x, n_y = int(of_x[i].max()) + 1, int(of_y[j].max()) + 1
             n_distinct = len(np.unique(of_x[i] * n_y + of_y[j]))
             # Numbers that repeat because they are rounded do so beside other values of
@@ -237,7 +232,7 @@ class PairwiseMutualInformation(BaseEstimator):
                 found = RowGroups.of(_column(x, i), _column(y, j))
             if found.n_copies > most:
                 most, where = found.n_copies, (i, j)
-            out.append(found.numbers)
+            out.append(found)
         if most > MANY_COPIES * len(x):
             names = self._names[0][where[0]], self._names[1][where[1]]
             warn(

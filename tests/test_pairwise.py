@@ -440,7 +440,7 @@ def test_a_fit_can_be_repeated_cloned_and_pickled():
     [
         (np.zeros((20, 8, 8)), np.arange(20), "X has rows of shape"),
         (np.zeros((20, 2)), np.zeros((20, 8, 8)), "Y has rows of shape"),
-        (np.arange(9.0), np.arange(9.0), "9 rows cannot be cut"),
+        (np.arange(9.0), np.arange(9.0), "9 samples cannot be cut"),
         (np.arange(20.0), np.arange(19.0), "inconsistent numbers of samples"),
         (np.r_[np.nan, np.arange(19.0)], np.arange(20.0), r"X.*missing"),
     ],

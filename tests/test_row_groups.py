@@ -386,4 +386,5 @@ def test_given_groups_are_taken_as_they_are():
     assert found.numbers.tolist() == [0, 0, 1, 1, 2, 3]
     assert (str(found), found.n_copies) == ("4 groups", 0)
     found = RowGroups.of(V, V)
-    assert (str(found), found.n_copies) == ("5 different samples", 1)
+    assert (str(found), found.n_copies) == ("6 samples", 1)
+    assert found.units.tolist() == list(range(6))

@@ -23,6 +23,7 @@ from sk_dim._information._held_out import (
 from sk_dim._information._race import race, threads_for
 from sk_dim._information._read_outs import ReadOut
 from sk_dim._information._representations import Representation
+from sk_dim._information._row_groups import RowGroups
 from sk_dim._information._shown_rows import ShownRows
 
 MIN_LEARNT = 500  # rows that no judged part holds, to learn from them for all parts
@@ -60,7 +61,7 @@ class Judged:
 def cross_fit(
     X: Variable,
     Y: Variable,
-    groups: np.ndarray,
+    row_groups: RowGroups,
     representation: Representation,
     builds: Mapping[str, Any],
     read_out: ReadOut,
@@ -75,7 +76,7 @@ def cross_fit(
     ----------
     X, Y : Variable
         All rows.
-    groups : ndarray of shape (n,), int
+    row_groups : RowGroups
         Rows of one group are in one part.
     representation : Representation
         Ways to show both, learnt from rows that are not judged.
@@ -93,10 +94,11 @@ def cross_fit(
         Draws parts and seeds.
     """
     out = Judged()
+    groups, units = row_groups.numbers, row_groups.units
     folds = draw_folds(groups, rng)
-    n_folds = n_judged(folds, groups)
+    n_folds = n_judged(folds, units)
     unjudged = np.flatnonzero(folds >= n_folds)
-    shown = ShownRows(X, Y, device, groups)
+    shown = ShownRows(X, Y, device, units)
     is_shared = representation.learns and len(unjudged) >= MIN_LEARNT
     ways = representation.fit(shown, unjudged, rng) if is_shared else []
     is_judged = folds < n_folds if is_shared else None
@@ -104,7 +106,7 @@ def cross_fit(
         train, stop = draw_stop(groups, np.flatnonzero(folds != k), rng, is_judged)
         held_out = np.flatnonzero(folds == k)
         if not is_shared:
-            shown = ShownRows(X, Y, device, groups)
+            shown = ShownRows(X, Y, device, units)
             ways = representation.fit(shown, train, rng)
         seed = rng.randint(2**31)
         critics = [TrainedCritic(*way, builds, device, seed) for way in ways]
@@ -116,8 +118,8 @@ def cross_fit(
         rows_for = shown.rows_for(best)
         with threads_for(best):
             shares, cap = best.judge(rows_for(held_out), read_out)
-            # As many groups that it knows: those of a training come in one piece each.
-            _, first = np.unique(groups[train], return_index=True)
+            # As many that it knows: rows of a group come in one piece.
+            _, first = np.unique(units[train], return_index=True)
             end = [*np.sort(first), len(train)][min(len(shares), len(first))]
             known = best.judge(rows_for(train[:end]), read_out, even_if_none=True)
             if k == 0:

@@ -17,6 +17,7 @@ from sk_dim._information._certainty import (
     p_value_of_independence,
 )
 from sk_dim._information._held_out import N_PARTS, one_thread
+from sk_dim._information._row_groups import RowGroups
 from sk_dim._information._tables import SMOOTHNESS, Fit, Pairs, judge
 
 MAX_CELLS = 2**17  # of the pairs that are fitted together, for the processor's cache
@@ -40,7 +41,7 @@ UNKNOWN = PairEstimate(0.0, 0.0, (0.0, math.inf), 1.0)
 
 def estimate_pairs(
     pairs: Sequence[tuple[Bins, Bins]],
-    groups: Sequence[np.ndarray],
+    groups: Sequence[RowGroups],
     n_permutations: int,
     device: torch.device,
     seed: int,
@@ -51,7 +52,7 @@ def estimate_pairs(
     ----------
     pairs : sequence of pair of Bins
         The columns.
-    groups : sequence of ndarray of shape (n,), int
+    groups : sequence of RowGroups
         Rows of one group of a pair are in one part.
     n_permutations : int
         For p-values.
@@ -63,10 +64,10 @@ def estimate_pairs(
     out = [UNKNOWN] * len(pairs)
     alike: dict[bytes, list[int]] = {}
     for i, each in enumerate(groups):
-        alike.setdefault(each.tobytes(), []).append(i)
+        alike.setdefault(each.numbers.tobytes(), []).append(i)
     for chosen in alike.values():
         own = groups[chosen[0]]
-        if own.max() + 1 < MIN_GROUPS:
+        if own.numbers.max() + 1 < MIN_GROUPS:
             continue
         rng = np.random.RandomState(seed)
         found = _estimate_pairs(
@@ -79,12 +80,13 @@ def estimate_pairs(
 
 def _estimate_pairs(
     pairs: Sequence[tuple[Bins, Bins]],
-    groups: np.ndarray,
+    row_groups: RowGroups,
     n_permutations: int,
     device: torch.device,
     rng: np.random.RandomState,
 ) -> list[PairEstimate]:
     """Estimate pairs whose rows may be cut into the same parts."""
+    groups, units = row_groups.numbers, row_groups.units
     folds = (rng.permutation(groups.max() + 1) % N_PARTS)[groups]
     parts = [np.flatnonzero(folds == k) for k in range(N_PARTS)]
     tested = np.flatnonzero(folds >= N_LEARNT_TO_TEST)
@@ -93,14 +95,14 @@ def _estimate_pairs(
     tested = rng.permutation(tested[first])[:N_TESTED]
     ways_rng = np.random.default_rng(rng.randint(2**31))
     ways = draw_ways(len(tested), n_permutations, ways_rng)
-    weights = 1 / np.bincount(groups)[groups]
+    weights = 1 / np.bincount(units)[units]
     out = [UNKNOWN] * len(pairs)
     for chunk in _alike(pairs):
         some = [pairs[i] for i in chunk]
         stacked = Pairs.of(some, device)
         counts = stacked.count(some, parts, weights)
         with one_thread() if device.type == "cpu" else nullcontext():
-            estimates = _cross_fit(stacked, counts, some, parts, groups)
+            estimates = _cross_fit(stacked, counts, some, parts, units)
             scores = _learn(stacked, counts[:N_LEARNT_TO_TEST])[0]
         for i, (a, b), estimate, table in zip(
             chunk, some, estimates, scores.cpu().double().numpy(), strict=True
@@ -162,10 +164,10 @@ def _cross_fit(
     counts: Tensor,
     bins: Sequence[tuple[Bins, Bins]],
     parts: Sequence[np.ndarray],
-    groups: np.ndarray,
+    units: np.ndarray,
 ) -> list[tuple[float, float, tuple[float, float]]]:
     """Judge each part by scores of the others; value, error and interval of each."""
-    n_groups = int(groups.max()) + 1
+    n_units = int(units.max()) + 1
     mean = square = on_training = torch.zeros(1, dtype=torch.float64)
     cap = 0.0
     tables = []
@@ -173,23 +175,23 @@ def _cross_fit(
         others = counts[[(k + i) % len(counts) for i in range(1, len(counts))]]
         scores, is_none = _learn(pairs, others)
         scores = scores.masked_fill(is_none[:, None, None].to(scores.device), 0.0)
-        n_of_part = len(np.unique(groups[rows]))
-        share = n_of_part / n_groups
+        n_of_part = len(np.unique(units[rows]))
+        share = n_of_part / n_units
         held_out, known = judge(scores, counts[k]), judge(scores, others.sum(0))
         mean = mean + share * held_out.mean
         square = square + share * held_out.square
         on_training = on_training + share * known.mean
         cap += share * math.log(n_of_part)
         tables.append(held_out.shares.numpy())
-    error = ((square - mean.square()).clamp_min(0.0) / n_groups).sqrt()
-    if n_groups < len(groups):
-        error = _errors_by_group(tables, bins, parts, groups)
+    error = ((square - mean.square()).clamp_min(0.0) / n_units).sqrt()
+    if n_units < len(units):
+        error = _errors_by_group(tables, bins, parts, units)
     out = []
     for m, e, t, pair in zip(
         mean.tolist(), error.tolist(), on_training.tolist(), bins, strict=True
     ):
         value = max(0.0, m)
-        low, high = interval_of(m, e, t, cap, n_groups)
+        low, high = interval_of(m, e, t, cap, n_units)
         high += _hidden_by_bins(value, *pair)
         is_at_most = all(each.n_merged for each in pair)  # what their bins can tell
         if is_at_most and high > math.log(min(map(len, pair))):

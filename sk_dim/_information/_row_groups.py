@@ -15,36 +15,43 @@ MAX_GROUP = 0.02  # share of all rows that may be kept together as copies of one
 
 @dataclass(frozen=True)
 class RowGroups:
-    """Groups of rows that are independent of one another.
+    """Groups of rows that may not be torn apart.
 
     Parameters
     ----------
     numbers : ndarray of shape (n,), int
         Of the group of each row, from 0.
+    are_units : bool, default=False
+        Whether each counts as one. Copies that were found do not: some are there by
+        chance, and then what repeats more often weighs more.
     n_copies : int, default=0
-        Rows that look like copies of others, where nobody said what belongs together.
-    unit : str, default="group"
-        What one of them is, for messages.
+        Rows that look like copies of others.
     """
 
     numbers: np.ndarray
+    are_units: bool = False
     n_copies: int = 0
-    unit: str = "group"
 
     @classmethod
     def of(cls, X: Variable, Y: Variable, given: Any = None) -> Self:
         """Take groups that are given, or find copies of rows of both variables."""
         own = read_groups(given, len(X), n_least=1)
         if own is not None:
-            return cls(own)
+            return cls(own, are_units=True)
         copies, n_copies = group_copies(X, Y)
-        return cls(copies, n_copies, "different sample" if n_copies else "sample")
+        return cls(copies, n_copies=n_copies)
+
+    @property
+    def units(self) -> np.ndarray:
+        """Numbers (n,) of what counts as one: the group of each row, or the row."""
+        return self.numbers if self.are_units else np.arange(len(self.numbers))
 
     def __len__(self) -> int:
-        return int(self.numbers.max()) + 1 if len(self.numbers) else 0
+        return int(self.units.max()) + 1 if len(self.numbers) else 0
 
     def __str__(self) -> str:
-        return f"{len(self)} {self.unit}{'s' * (len(self) != 1)}"
+        unit = "group" if self.are_units else "sample"
+        return f"{len(self)} {unit}{'s' * (len(self) != 1)}"
 
 
 def group_copies(X: Variable, Y: Variable) -> tuple[np.ndarray, int]:
