@@ -38,19 +38,17 @@ class PairRows(NamedTuple):
 
     def score(self, critic: nn.Module) -> Tensor:
         """Score all pairs (n, n); those of different rows of one group have -inf."""
-        return self._leave_out(critic(self.x, self.y))
-
-    def score_in_blocks(self, critic: nn.Module) -> Tensor:
-        """Score all pairs, a block of rows after the other: float64, on the CPU."""
-        blocks = [critic(block, self.y) for block in self.x.split(128)]
-        return self._leave_out(torch.cat(blocks)).cpu().double()
-
-    def _leave_out(self, scores: Tensor) -> Tensor:
+        scores = critic(self.x, self.y)
         if self.groups is None:
             return scores
         is_same = self.groups.unsqueeze(1) == self.groups
         is_same.fill_diagonal_(fill_value=False)
         return scores.masked_fill(is_same, -math.inf)
+
+    def score_in_blocks(self, critic: nn.Module) -> Tensor:
+        """Score all pairs (n, n), some rows after others: float64, on the CPU."""
+        blocks = [critic(block, self.y) for block in self.x.split(128)]
+        return torch.cat(blocks).cpu().double()
 
     @property
     def is_one_group(self) -> bool:
