@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
-from sk_dim._information._columns import Reader, check_discrete, kind_of_samples
+from sk_dim._information._columns import (
+    Reader,
+    check_discrete,
+    kind_of_samples,
+    side_of_images,
+    stack_numbers,
+)
 from sk_dim._information._features import Components, Encoder
-from sk_dim._information._values import read_columns, to_records
+from sk_dim._information._representations import check_representation
+from sk_dim._information._values import read_columns, to_numbers, to_records
 from sk_dim._mutual_information import NOTHING_FOUND, mutual_information
 
 N_JOINED = 32  # components of images or series that are joined with other columns
@@ -29,7 +36,7 @@ def conditional_mutual_information(
         What rows belong to, see :meth:`MutualInformationEstimator.fit`.
     **params
         Parameters of :class:`MutualInformationEstimator`, in which Y stands for the
-        columns of Y, followed by those of Z.
+        columns of Y, followed by those of Z. Its `representation` is no transformer.
 
     Returns
     -------
@@ -41,7 +48,8 @@ def conditional_mutual_information(
     Raises
     ------
     ValueError or TypeError
-        As :meth:`MutualInformationEstimator.fit` does.
+        As :meth:`MutualInformationEstimator.fit` does, and for a transformer as
+        `representation` of Y.
 
     See Also
     --------
@@ -53,7 +61,7 @@ def conditional_mutual_information(
     on the same parts of the rows, with the same seeds, where no row is a copy.
 
     Images and series as Y or Z take part as 32 components of features that a small
-    :class:`DeepInfomaxTransformer` learns from all of their rows, without X.
+    :class:`DeepInfomaxTransformer` learns from 1,500 of their rows, without X.
 
     Examples
     --------
@@ -62,36 +70,63 @@ def conditional_mutual_information(
     >>> import numpy as np
     >>> X, Z = np.random.default_rng(0).integers(2, size=(2, 500))
     >>> Y = X == Z
-    >>> value = conditional_mutual_information(X, Y, Z, max_iter=20, random_state=0)
+    >>> value = conditional_mutual_information(X, Y, Z, max_iter=6, random_state=0)
     >>> round(value, 1)
     0.7
     """
     # The same for both, so that errors of the parts cancel in the difference.
     seed = check_random_state(params.get("random_state")).randint(2**31)
     params |= {"random_state": seed, "groups": groups}
-    columns = _columns_of("Y", Y, seed), _columns_of("Z", Z, seed)
-    check_consistent_length(X, columns[0][0], columns[1][0])
     of_x, of_both = check_discrete(params.pop("discrete", "auto"))
-    is_list = not isinstance(of_both, str | bool)
-    of_z = list(of_both)[len(columns[0]) :] if is_list else of_both
+    for_both = check_representation(params.get("representation", "auto"))[1]
+    if not isinstance(for_both, str):
+        raise ValueError(
+            f"representation={type(for_both).__name__} for Y, which is joined with Z; "
+            "transform Y before, or use 'auto', 'columns' or 'features'."
+        )
+    finds_images = isinstance(of_both, str) and for_both != "columns"
+    of_y, of_z = (
+        _named_columns(label, V, seed, finds_images=finds_images)
+        for label, V in (("Y", Y), ("Z", Z))
+    )
+    check_consistent_length(X, of_y[0][1], of_z[0][1])
+    is_each = not isinstance(of_both, str | bool | np.bool_)
+    of_given = list(of_both)[len(of_y) :] if is_each else of_both
     with warnings.catch_warnings():
         # A part that tells nothing of X is no news here.
         warnings.filterwarnings("ignore", NOTHING_FOUND, UserWarning)
-        both, given = (
-            mutual_information(X, to_records(*tables), discrete=(of_x, of_y), **params)
-            for tables, of_y in ((columns, of_both), (columns[1:], of_z))
+        both = mutual_information(
+            X, to_records(of_y + of_z), discrete=(of_x, of_both), **params
+        )
+        # All that is to be said of X and Z has been said.
+        warnings.filterwarnings("ignore", "(?!training diverged)", UserWarning)
+        given = mutual_information(
+            X, to_records(of_z), discrete=(of_x, of_given), **params
         )
     if math.isinf(both):
         return math.nan if math.isinf(given) else math.inf
     return max(0.0, both - given)
 
 
-def _columns_of(label: str, V: Any, seed: int) -> list[np.ndarray]:
+def _named_columns(
+    label: str, V: Any, seed: int, *, finds_images: bool
+) -> list[tuple[str, np.ndarray]]:
     """Return the columns of a table, or components of features of images or series."""
-    columns, _ = read_columns(label, V)
+    columns, titles = read_columns(label, V)
     if not isinstance(columns, np.ndarray):
-        return columns
+        for column, title in zip(columns, titles, strict=True):
+            if column.dtype.kind == "f":
+                to_numbers(f"{label}{title}", column)  # refuses infinity by its name
+        side = side_of_images(label, columns, titles) if finds_images else 0
+        if not side:
+            places = (
+                title.removeprefix(" (column ").removesuffix(")") for title in titles
+            )
+            names = [f"{place} of {label}" if place else label for place in places]
+            return list(zip(names, columns, strict=True))
+        columns = stack_numbers(label, columns, titles).reshape(-1, side, side)
     images = Reader(label, "auto").fit(columns)
     encoder = Encoder(label, kind=kind_of_samples(columns.shape))
     features = encoder.fit(images.values, seed)(images)
-    return list(Components(features)(features)[:, :N_JOINED].numpy().T)
+    components = Components(features)(features)[:, :N_JOINED].numpy().T
+    return [(f"component {i} of {label}", each) for i, each in enumerate(components)]

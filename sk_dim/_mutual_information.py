@@ -23,7 +23,7 @@ from sk_dim._information._representations import (
     Side,
     check_representation,
 )
-from sk_dim._information._row_groups import RowGroups
+from sk_dim._information._row_groups import MANY_COPIES, RowGroups
 from sk_dim._information._variables import continuous_columns, counted_information
 from sk_dim._inputs._groups import read_groups
 from sk_dim._validation import (
@@ -35,9 +35,9 @@ from sk_dim._validation import (
     warn,
 )
 
+MIN_APART = 4  # rows, or groups, that can be cut into parts
 FEW_ROWS = 50
 AT_THE_CAP = 0.85  # share of the cap from which on a value sits at it
-MANY_COPIES = 0.05  # share of rows that are copies of others from which on it is warned
 MIN_COUNTED = 0.1  # nats that counting must give for a comparison with it
 FAR_BELOW = 0.5  # share of what counting gives below which it is warned
 NOTHING_FOUND = "no dependence was found"  # how that warning begins
@@ -71,12 +71,15 @@ class MutualInformationEstimator(BaseEstimator):
         as they are. "features" shows the principal components of a table, or of what a
         small :class:`DeepInfomaxTransformer` has learnt from images or series. "auto"
         takes features for images, series, and tables of 64 columns and more, unless
-        `critic` is a callable. A fitted transformer is applied; any other is fitted to
-        training rows. A pair is for X and for Y.
+        `critic` is a callable. A fitted transformer is applied to samples as they are
+        given; any other is fitted to training rows, in which names are numbered in
+        sorted order. Of 64 features and more the principal components are shown, 128 at
+        most. A pair is for X and for Y.
     discrete : "auto", bool or pair, default="auto"
         Which columns hold names (classes, codes) and not numbers. "auto" decides for
         each column, see Notes; True and False decide for all. A pair is for X and for
-        Y: each "auto", True, False, or a list with one bool for each column.
+        Y: each "auto", True, False, or a list with one bool for each column. A list of
+        two bools is such a pair. Has no effect where a transformer represents X or Y.
     max_iter : int or "auto", default="auto"
         Epochs at most. "auto" takes about 1,000 steps of 128 rows, and at most 60
         epochs. Early stopping may end a training before.
@@ -101,18 +104,22 @@ class MutualInformationEstimator(BaseEstimator):
     p_value_ : float
         Probability of a critic as good as this one if X and Y were independent.
     cap_ : float
-        Largest value that could have been found, in nats. For "infonce" it is the
-        logarithm of the number of candidates; for the others log n: no
-        distribution-free lower bound from n rows can be above it.
+        Largest value that can be relied on, in nats. For "infonce" it is the logarithm
+        of the number of candidates, which no value exceeds; for the others log n, for
+        no bound from n rows that assumes nothing of the distribution can be sure of
+        more.
     bound_kind_ : {"lower", "estimate"}
         Whether the value is a lower bound in expectation, or an estimate.
+        "donsker_varadhan" is one but for the logarithm of a mean, which makes it a
+        little too high where few rows are held out and the value is large.
     bound_ : str
         Bound that was used in `fit`, which `score` uses too.
     history_ : list of dict
-        One dict per early-stopping check, with the keys "fold", "critic", "epoch",
+        One dict per early-stopping check, with the keys "fold", "critic" ("given",
+        "mixture" or "tied mixture"; those of normal variables take no steps), "epoch",
         "train" and "stop" (bounds in nats) and "seconds".
     n_features_in_ : int
-        Values per row of X.
+        Values per row of X, or of what a fitted transformer makes of it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X. Only defined where X is a frame with text for names.
 
@@ -121,7 +128,8 @@ class MutualInformationEstimator(BaseEstimator):
     UserWarning
         If there are fewer than 50 rows, many copies of rows, only constant columns, or
         names that hardly repeat; if a continuous column is in both variables; if no
-        dependence was found; if the value is near its cap; if training diverged.
+        dependence was found; if counting equal pairs gives more than twice the value;
+        if the value is near its cap; if training diverged.
 
     See Also
     --------
@@ -136,10 +144,11 @@ class MutualInformationEstimator(BaseEstimator):
     Int64 or float makes no difference. Other numbers, dates and durations are brought
     to a normal distribution by their ranks, which leaves mutual information as it is;
     those of up to 255 values that are there five times on average are told apart by
-    value too. Missing values are refused. Arrays of three axes and more are images or
-    series: where the sides differ by more than a factor of four, or one is below 8,
-    (n, channels, length). Numbers in 64, 81, 100... columns that look like the pixels
-    of square images are read as such, unless `discrete` or `representation` is given.
+    value too. Missing values are refused. Arrays of three axes are series (n, channels,
+    length) where one side is below 8 or more than four times as long as the other, else
+    images (n, H, W); arrays of four axes are images. Numbers in 64, 81, 100... columns
+    that look like the pixels of square images are read as such, unless `discrete` or
+    `representation` is given.
 
     *Features*. Whatever is made of X and Y each by itself tells no more of the other
     than they do, so lower bounds stay lower bounds. Encoders and components are learnt
@@ -147,19 +156,20 @@ class MutualInformationEstimator(BaseEstimator):
     are tried on components: the given one; one that assumes normal variables; and one
     that looks for hidden classes that both have in common, by a net for each or, where
     X and Y are of one kind, by one for both. The rows that stop training choose, and
-    leave those that are behind: by more than three standard errors after a sixth of it,
-    by more than one after a quarter. Where there are rows that no part judges, those
-    choose, and a part tries only what the one before did not leave. The given critic
-    is shown the columns of a wide table as they are.
+    critics that are behind are dropped: by more than three standard errors after a
+    sixth of it, by more than one after a quarter. Where 500 rows or more are in no part
+    that is judged, features are learnt from those once, they stop the trainings, and
+    each part tries only critics that the part before kept. The given critic is shown
+    the columns of a wide table as they are.
 
     *Interval*. The lower end is the mean over held-out rows less 1.645 standard errors.
-    The upper end is as far above, and further by what critics claim to know of rows
-    that they learnt from, beyond those that they did not, and by an allowance that
-    falls with the rows. It is infinite where the value is near its cap. A truth that no
-    critic comes near, with many columns and few rows, can be above it.
+    The upper end is as far above, and further by as much as critics do better on rows
+    that they learnt from than on others, and by an allowance that falls with the rows.
+    It is infinite where the value is near its cap. A truth that no critic comes near,
+    with many columns and few rows, can be above it.
 
-    *Test*. The pairs of one held-out part are permuted `n_permutations` times. The
-    p-value is exact for any critic, and says nothing of other parts, so a weak
+    *Test*. Up to 1,000 pairs of one held-out part are permuted `n_permutations` times.
+    The p-value is exact for any critic, and says nothing of other rows, so a weak
     dependence can be seen in the value and not in it.
 
     *Bias*. The lower bounds hold in expectation for any critic. What is missing to the
@@ -248,7 +258,8 @@ class MutualInformationEstimator(BaseEstimator):
             and held out together.
         X_extra, Y_extra : array-like of shape (m, ...), default=None
             More rows of X, or of Y, that are in no pair. Representations and the scale
-            of columns are learnt from them too.
+            of columns are learnt from them too; an encoder of images or series learns
+            from 1,500 rows in all.
 
         Returns
         -------
@@ -260,8 +271,9 @@ class MutualInformationEstimator(BaseEstimator):
         ValueError or TypeError
             For parameters out of range, values that are missing or not finite, X and Y
             of different length, extra rows of another shape, a representation that
-            does not fit the samples, and fewer than 4 rows or groups. The estimator is
-            then as it was before the call.
+            does not fit the samples, a critic of the user that is none, and fewer than
+            4 groups or rows that differ. The estimator is then as it was before the
+            call.
         """
         with kept_on_failure(self):
             return self._fit(X, Y, groups, (X_extra, Y_extra))
@@ -283,12 +295,8 @@ class MutualInformationEstimator(BaseEstimator):
         tries_others = isinstance(self.critic, str)
         representation = Representation(sides, more, tries_others=tries_others)
         row_groups = RowGroups.of(x, y, groups)
+        row_groups.check_enough(MIN_APART)
         n_groups = len(row_groups)
-        if n_groups < 4:
-            raise ValueError(
-                f"{row_groups} cannot be cut into those to learn from and those to "
-                "hold out; at least 4 are needed, and hundreds for a useful estimate."
-            )
         validate_data(self, X, skip_check_array=True, ensure_2d=False)
         self.n_features_in_ = math.prod(sides[0].reader.shape)
         self.bound_kind_ = READ_OUTS[name].kind
@@ -388,7 +396,8 @@ class MutualInformationEstimator(BaseEstimator):
         Returns
         -------
         float
-            In nats, at least 0; `bound_kind_` says of what kind.
+            In nats, at least 0; `bound_kind_` says of what kind. That of `fit` where a
+            constant or copied column gave it without a critic.
 
         Raises
         ------

@@ -13,14 +13,13 @@ from sk_dim._devices import choose_device
 from sk_dim._information._bins import columns_as_bins
 from sk_dim._information._columns import Reader, Variable, check_discrete
 from sk_dim._information._pairwise import MIN_GROUPS, estimate_pairs
-from sk_dim._information._row_groups import RowGroups
+from sk_dim._information._row_groups import MANY_COPIES, RowGroups
 from sk_dim._information._values import names_of_columns
 from sk_dim._information._variables import continuous_columns
 from sk_dim._inputs._groups import read_groups
 from sk_dim._validation import check_integer, kept_on_failure, warn
 
 ROUNDED = 1.05  # distinct pairs for each distinct value, above which repeats are chance
-MANY_COPIES = 0.05  # share of rows that are copies of others from which on it is warned
 
 
 class PairwiseMutualInformation(BaseEstimator):
@@ -48,7 +47,7 @@ class PairwiseMutualInformation(BaseEstimator):
     mutual_information_ : ndarray of shape (n_features, n_targets)
         In nats, at least 0: what each column of X and each of Y tell of one another.
         Without Y it is symmetric, and its diagonal holds the entropy of the rows at
-        hand for names, and infinity for numbers.
+        hand for columns that are told apart by value, and infinity for others.
     standard_error_ : ndarray of shape (n_features, n_targets)
         Of the mean over the rows, in nats.
     interval_ : ndarray of shape (n_features, n_targets, 2)
@@ -81,9 +80,9 @@ class PairwiseMutualInformation(BaseEstimator):
 
     *Interval*. The upper end allows for more than that of
     :class:`MutualInformationEstimator`: 3 (e^value - 1) / 64 nats where a column is
-    ordered, for edges finer than bins, and what names may tell that share a bin. It is
-    infinite where it reaches the logarithm of the number of bins. A dependence that no
-    table comes near, as below, can be above it.
+    ordered, for edges finer than bins, and what names may tell that share a bin. Where
+    both columns have more values than bins, it is infinite from the logarithm of the
+    number of bins on. A dependence that no table comes near, as below, can be above it.
 
     *Time*. A pair takes about 0.1 s on one thread of a CPU, with few rows or many.
 
@@ -237,8 +236,9 @@ class PairwiseMutualInformation(BaseEstimator):
             names = self._names[0][where[0]], self._names[1][where[1]]
             warn(
                 f"{most} of {len(x)} rows are copies of others in columns {names[0]!r} "
-                f"of X and {names[1]!r} of Y, though values are continuous; they are "
-                "kept together, and tell as much as one row.",
+                f"and {names[1]!r}, though values are continuous; they are held out "
+                "together, and count as often as they are there. Leave out those that "
+                "are no samples of their own.",
             )
         return out
 

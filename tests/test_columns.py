@@ -182,6 +182,15 @@ def test_dates_beside_other_columns_are_numbers():
     assert np.diff(read(months).values[:, 0]).max() == 31 * 24 * 3.6e9
 
 
+@pytest.mark.parametrize("step", [timedelta(days=1), timedelta(microseconds=1)])
+def test_few_dates_that_repeat_keep_their_order(step):
+    days = [date(2020, 1, 1) + i % 30 * step for i in range(N)]
+    assert kinds(days) == ["both"]
+    assert kinds([i % 30 * step for i in range(N)]) == ["both"]
+    assert kinds(days[:90]) == ["number" if step.days else "both"]
+    assert kinds(days, True) == ["name"]
+
+
 def test_dates_of_another_unit_in_score_are_the_same():
     reader = Reader("X", "auto")
     values = reader.fit(DATES.to_numpy().astype("datetime64[s]")).values

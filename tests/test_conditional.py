@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 
 from sk_dim import conditional_mutual_information
 from sk_dim.datasets import make_class_pairs
@@ -34,13 +35,16 @@ def test_normal_variables_with_a_common_cause(partial):
     assert quick(*draw_normal(1200, partial)) == pytest.approx(truth, abs=0.1)
 
 
+@pytest.mark.slow
 def test_two_coins_tell_together_whether_they_are_equal():
     X, Z = np.random.default_rng(0).integers(2, size=(2, 600))
     assert quick(X, X == Z, Z) == pytest.approx(math.log(2), abs=0.08)
 
 
 @NOTHING
-@pytest.mark.parametrize("shape", [(8, 8), (1, 40)])
+@pytest.mark.parametrize(
+    "shape", [(8, 8), pytest.param((1, 40), marks=pytest.mark.slow)]
+)
 def test_samples_as_Y_and_as_Z(shape):
     samples = RNG.normal(size=(60, *shape))
     assert 0 <= quick(X60, samples, Z60, max_iter=1) < 0.5
@@ -72,9 +76,44 @@ def test_frames_of_mixed_columns_and_their_kinds():
 
 
 @NOTHING
+def test_names_of_joined_columns_say_whose_they_are():
+    twice = pd.DataFrame([[1.5, 2.5], [2.5, 3.5]] * 30, columns=["q", "q"])
+    assert quick(X60, Y60, twice, max_iter=1, discrete=np.False_) >= 0
+    named = pd.DataFrame({"who": [f"n{i}" for i in range(60)]})
+    with pytest.warns(UserWarning, match="'who' of Z.* has 60 different names"):
+        quick(X60, Y60, named, max_iter=1)
+
+
+@NOTHING
 def test_the_same_seed_gives_the_same_value():
     a, b = (quick(X60, Y60 + X60, Z60, max_iter=2) for _ in range(2))
     assert a == b
+
+
+@pytest.mark.slow
+@NOTHING
+@pytest.mark.parametrize("kind", ["Y", "Z"])
+def test_pixels_in_columns_are_the_images_that_they_look_like(kind):
+    digits, classes = load_digits(n_class=3, return_X_y=True)
+    names = classes.astype(str)
+    other = np.random.default_rng(0).normal(size=len(digits))
+
+    def value(images):
+        pair = (images, other) if kind == "Y" else (other, images)
+        return quick(names, *pair, max_iter=1)
+
+    assert value(digits) == value(digits.reshape(-1, 8, 8))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_constant_condition_is_no_news():
+    assert quick(X60, X60 + Y60, np.ones(60), max_iter=5) > 0
+
+
+def test_a_constant_target_is_said_once():
+    with pytest.warns(UserWarning, match="X is constant") as said:
+        assert quick(np.ones(60), Y60, Z60) == 0
+    assert len(said) == 1
 
 
 @pytest.mark.filterwarnings("ignore:a continuous column is in both")
@@ -92,6 +131,14 @@ def test_a_copy_of_X():
         (RNG.random((9, 8, 8)), Z60, {}, "inconsistent numbers of samples"),
         (Y60, np.full((60, 8, 8), np.nan), {}, "Input Z contains NaN"),
         (Y60, Z60 * np.nan, {}, "Input Z contains NaN"),
+        (Y60, Z60 * np.inf, {}, r"Input Z contains infinity, or"),
+        (
+            Y60,
+            pd.DataFrame({"a": Z60, "b": Z60 * np.inf}),
+            {},
+            r"Input Z contains infinity \(column 'b'\)",
+        ),
+        (Y60, Z60, {"representation": PCA(1)}, "=PCA for Y, which is joined with Z"),
         (Y60, Z60, {"bound": "mine"}, "bound='mine' is not known"),
         (Y60, Z60, {"discrete": ("auto", [True])}, "discrete has 1 entries for Y"),
     ],

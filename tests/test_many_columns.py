@@ -281,7 +281,7 @@ def test_the_interval_of_many_rows_without_error_is_the_value():
 @NOTHING
 def test_attributes_of_certainty():
     X, Y, _ = make_normal_pairs(400, mutual_information=1.0, random_state=0)
-    found = quick(max_iter=20).fit(X, Y)
+    found = quick(max_iter=8).fit(X, Y)
     assert found.interval_[0] < found.mutual_information_ < found.interval_[1]
     assert found.p_value_ < 0.002
     with pytest.warns(UserWarning, match="constant"):
@@ -294,7 +294,7 @@ def test_attributes_of_certainty():
 
 @pytest.mark.parametrize("rotate", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_wide_normal_tables(rotate):
-    X, Y, truth = make_wide_pairs(1500, n_columns=200, rotate=rotate, random_state=0)
+    X, Y, truth = make_wide_pairs(800, n_columns=100, rotate=rotate, random_state=0)
     found = quick(max_iter=1).fit(X, Y)
     assert abs(found.mutual_information_ - truth) < 0.15
 
@@ -334,7 +334,8 @@ def test_series_that_share_their_class():
 
 @NOTHING
 @pytest.mark.parametrize(
-    "shape", [(64,), (8, 8), pytest.param((1, 40), marks=pytest.mark.slow)]
+    "shape",
+    [(64,), *(pytest.param(s, marks=pytest.mark.slow) for s in [(8, 8), (1, 40)])],
 )
 def test_independent_samples(shape):
     X, Y = np.random.default_rng(0).normal(size=(2, 200, *shape))
@@ -398,13 +399,13 @@ def test_codes_of_a_transformer_are_told_apart_by_value():
 
 @NOTHING
 @pytest.mark.parametrize("is_fitted", [False, True])
-@pytest.mark.parametrize("n_components", [3, 64])
+@pytest.mark.parametrize("n_components", [3, pytest.param(64, marks=pytest.mark.slow)])
 def test_a_transformer_of_the_user(n_components, is_fitted):
     X, Y, _ = make_wide_pairs(300, n_columns=80, rank=2, random_state=0)
     transformer = PCA(n_components)
     if is_fitted:
         transformer = FrozenEstimator(transformer.fit(X))
-    found = clone(quick(max_iter=8, representation=transformer)).fit(X, Y)
+    found = clone(quick(max_iter=4, representation=transformer)).fit(X, Y)
     assert found.mutual_information_ > 0.3
     again = pickle.loads(pickle.dumps(found))
     assert again.score(X, Y) == found.score(X, Y)
@@ -454,10 +455,10 @@ def test_an_encoder_of_both_is_fitted_once(monkeypatch):
         return original(self, values, seed)
 
     monkeypatch.setattr(Encoder, "fit", fit)
-    X, Y, _ = make_class_pairs(DIGITS.reshape(-1, 8, 8), LABELS, 200, random_state=0)
+    X, Y, _ = make_class_pairs(DIGITS.reshape(-1, 8, 8), LABELS, 80, random_state=0)
     found = quick(max_iter=1).fit(X, Y)
     assert len(fitted) == len(found._critics)
-    assert min(fitted) > 200
+    assert min(fitted) > 80  # rows of both
     assert all(critic.of_x is critic.of_y for critic in found._critics)
     assert "tied mixture" in {row["critic"] for row in found.history_}
 

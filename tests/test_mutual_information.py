@@ -639,6 +639,47 @@ def test_bad_input(X, Y, params, error, message):
         quick(**params).fit(X, Y)
 
 
+class Returns(torch.nn.Module):
+    def __init__(self, answer):
+        super().__init__()
+        self.answer, self.scale = answer, torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x, y):
+        return self.answer(self.scale * x @ y[:, :1].repeat(1, 2).T)
+
+
+@pytest.mark.parametrize(
+    ("critic", "error", "message"),
+    [
+        (lambda x, y: 3, TypeError, "critic returned int; a callable for critic takes"),
+        (
+            lambda x, y: Returns(lambda s: s[:, :1]),
+            ValueError,
+            r"of shape \(5, 1\)",
+        ),
+        (lambda x, y: Returns(lambda s: s[:, 0]), ValueError, r"of shape \(5,\)"),
+        (lambda x, y: Returns(lambda s: s[1:]), ValueError, "a score for each pair"),
+        (lambda x, y: Returns(lambda s: (s, s)), ValueError, r"\(a Tensor of shape"),
+        (lambda x, y: Returns(lambda s: None), ValueError, "it returned NoneType"),
+        (lambda x: 3, TypeError, "critic is called with two arguments"),
+    ],
+)
+def test_critics_that_are_none_are_refused(critic, error, message):
+    with pytest.raises(error, match=message):
+        quick(critic=critic).fit(X40, Y40)
+
+
+@pytest.mark.filterwarnings("ignore:12 samples are few")
+@pytest.mark.filterwarnings("ignore:no dependence was found")
+def test_rows_that_hardly_differ_are_refused_or_tell_what_is_in_them():
+    rows = np.repeat(np.arange(3), 4)
+    with pytest.raises(ValueError, match="only 3 of 12 rows differ, and the others"):
+        quick().fit(X40[rows], Y40[rows])
+    rows = np.repeat(np.arange(4), 3)
+    with pytest.warns(UserWarning, match="8 of 12 rows are copies"):
+        assert quick().fit(X40[rows], Y40[rows]).mutual_information_ >= 0
+
+
 @pytest.mark.filterwarnings("ignore:no dependence was found")
 def test_score_reads_out_what_was_learnt():
     found = quick(max_iter=1).fit(X40, Y40)

@@ -37,9 +37,9 @@ def draw_visits(seed=0):
 
 def test_a_critic_that_knows_the_patient_knows_nothing_of_others():
     X, Y, patients = draw_visits()
-    fit = MutualInformationEstimator(max_iter=20, random_state=0).fit
+    fit = MutualInformationEstimator(max_iter=10, random_state=0).fit
     leaking = fit(X, Y)
-    assert leaking.mutual_information_ > 0.5
+    assert leaking.mutual_information_ > 0.3
     with pytest.warns(UserWarning, match="no dependence was found"):
         found = fit(X, Y, groups=patients)
     assert found.mutual_information_ == 0
@@ -102,6 +102,7 @@ def test_errors_of_pairs_do_not_fall_with_visits_that_are_alike():
     assert fit(*visits).standard_error_[0, 0] < 0.7 * once
 
 
+@pytest.mark.slow
 def test_dependence_between_patients_is_found_with_groups():
     rng = np.random.default_rng(2)
     patients = np.repeat(np.arange(300), 3)
@@ -118,7 +119,7 @@ def test_dependence_between_patients_is_found_with_groups():
 
 def test_labels_of_any_kind_are_the_same_groups():
     X, Y, patients = draw_visits()
-    model = MutualInformationEstimator(max_iter=2, random_state=0)
+    model = MutualInformationEstimator(max_iter=1, random_state=0)
     names = np.array([f"patient {p:03d}" for p in patients])
     values = [
         model.fit(X[:, 0], X[:, 0] + Y[:, 0], groups=groups).mutual_information_
@@ -127,6 +128,7 @@ def test_labels_of_any_kind_are_the_same_groups():
     assert len(set(values)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no dependence was found")
 def test_conditions_take_groups_too():
     X, Y, patients = draw_visits()
@@ -150,7 +152,7 @@ def test_measures_of_representations_take_groups_too():
         partial(encoded_information, swap, Z, noise=1.0),
     ):
         torn, kept = (
-            measure(groups=groups, max_iter=5, random_state=0)
+            measure(groups=groups, max_iter=1, random_state=0)
             for groups in (None, patients)
         )
         assert torn != kept
@@ -160,10 +162,10 @@ def test_measures_of_representations_take_groups_too():
 
 def test_rounded_numbers_of_patients_do_not_join_them():
     rng = np.random.default_rng(0)
-    patients = np.repeat(np.arange(100), 10)
-    x = np.round(rng.normal(size=1000), 2)
-    y = x + rng.normal(size=1000) > 0
-    found = MutualInformationEstimator(max_iter=10, random_state=0)
+    patients = np.repeat(np.arange(100), 5)
+    x = np.round(rng.normal(size=500), 2)
+    y = x + rng.normal(size=500) > 0
+    found = MutualInformationEstimator(max_iter=5, random_state=0)
     found.fit(x, y, groups=patients)
     assert 0.1 < found.mutual_information_ < 0.3
     pairs = PairwiseMutualInformation(random_state=0).fit(x, y, groups=patients)
@@ -178,7 +180,7 @@ def test_one_patient_with_most_visits_is_no_disaster(bound):
     patients = np.r_[np.zeros(400, dtype=int), np.repeat(np.arange(1, 41), 5)]
     x = rng.normal(size=600)
     y = x + rng.normal(size=600)
-    found = MutualInformationEstimator(bound, max_iter=5, random_state=0)
+    found = MutualInformationEstimator(bound, max_iter=1, random_state=0)
     found.fit(x, y, groups=patients)
     assert np.isfinite(found.standard_error_)
     assert 0 <= found.mutual_information_ <= found.cap_ <= math.log(41)
@@ -187,7 +189,7 @@ def test_one_patient_with_most_visits_is_no_disaster(bound):
 
 def test_new_visits_are_judged_by_patients_too():
     X, Y, patients = draw_visits()
-    model = MutualInformationEstimator(max_iter=5, random_state=0)
+    model = MutualInformationEstimator(max_iter=2, random_state=0)
     model.fit(X, X + Y, groups=patients)
     values = [model.score(X, X + Y, groups=groups) for groups in (None, patients)]
     assert values[0] != values[1]

@@ -15,7 +15,7 @@ from sk_dim.datasets import make_normal_pairs
 
 # %%
 # First, pairs whose mutual information is known: normal variables of growing
-# correlation. Points on the dashed line are exact; bars are 90 % intervals.
+# correlation. Points on the dashed line are exact; bars are `interval_`.
 
 truths = np.array([0.1, 0.5, 1.0])
 found = []
@@ -26,7 +26,7 @@ for truth in truths:
 values, low, high = np.transpose(found)
 plt.errorbar(truths, values, [values - low, high - values], fmt="o", capsize=4)
 plt.axline((0, 0), slope=1, color="grey", linestyle="--")
-plt.gca().set(xlabel="truth, nats", ylabel="estimate and 90 % interval, nats")
+plt.gca().set(xlabel="truth, nats", ylabel="estimate and interval, nats")
 
 # %%
 # Points on a noisy circle are dependent, though their correlation is near 0.

@@ -84,7 +84,7 @@ class Reader:
         self.is_name = self.is_number = np.zeros(0, dtype=bool)
         self.shape = _shape(columns)
         if self.finds_images and not isinstance(columns, np.ndarray):
-            self._find_images(columns, titles)
+            self.side = side_of_images(self.label, columns, titles)
         if self.side:
             return self._convert(columns, titles)
         if not isinstance(columns, np.ndarray):
@@ -97,20 +97,6 @@ class Reader:
         else:
             _check_images(self.label, columns.shape)
         return self._convert(columns, titles)
-
-    def _find_images(self, columns: list[np.ndarray], titles: list[str]) -> None:
-        if len(columns) >= MIN_SIDE**2 and all(c.dtype.kind in "iuf" for c in columns):
-            some = [c[:: -(-len(c) // MAX_COMPARED)] for c in columns]
-            self.side = find_side(self._stack(some, titles))
-
-    def _stack(self, columns: list[np.ndarray], titles: list[str]) -> np.ndarray:
-        return np.stack(
-            [
-                to_numbers(f"{self.label}{title}", column)
-                for column, title in zip(columns, titles, strict=True)
-            ],
-            axis=1,
-        )
 
     def _learn_kinds(self, columns: list[np.ndarray], titles: list[str]) -> None:
         choices = _spread(self.label, self.discrete, len(columns))
@@ -152,7 +138,8 @@ class Reader:
         if isinstance(columns, np.ndarray):
             return Variable(columns, self.is_name, self.is_number)
         if self.side:
-            images = self._stack(columns, titles).reshape(-1, self.side, self.side)
+            table = stack_numbers(self.label, columns, titles)
+            images = table.reshape(-1, self.side, self.side)
             return Variable(images, self.is_name, self.is_number)
         values = [
             to_numbers(f"{self.label}{title}", column)
@@ -163,6 +150,28 @@ class Reader:
             )
         ]
         return Variable(np.stack(values, axis=1), self.is_name, self.is_number)
+
+
+def side_of_images(label: str, columns: list[np.ndarray], titles: list[str]) -> int:
+    """Return the side of square images whose pixels the columns look like, or 0."""
+    is_table = all(column.dtype.kind in "iuf" for column in columns)
+    if not is_table or len(columns) < MIN_SIDE**2:
+        return 0
+    some = [column[:: -(-len(column) // MAX_COMPARED)] for column in columns]
+    return find_side(stack_numbers(label, some, titles))
+
+
+def stack_numbers(
+    label: str, columns: list[np.ndarray], titles: list[str]
+) -> np.ndarray:
+    """Return finite columns of numbers as a table (n, d), float64."""
+    return np.stack(
+        [
+            to_numbers(f"{label}{title}", column)
+            for column, title in zip(columns, titles, strict=True)
+        ],
+        axis=1,
+    )
 
 
 def kind_of_samples(shape: tuple[int, ...]) -> str:
@@ -246,7 +255,8 @@ def _kind(where: str, column: np.ndarray, is_discrete: Any) -> tuple[bool, bool]
         return True, False
     values = to_numbers(where, column)
     n_values, n_rows = len(np.unique(values)), len(values)
-    if is_whole(values) and n_values <= min(MAX_VALUES, n_rows / 2):
+    is_ordered = column.dtype.kind in "mM"  # dates and durations are no codes
+    if not is_ordered and is_whole(values) and n_values <= min(MAX_VALUES, n_rows / 2):
         return True, False
     return n_values <= min(MAX_TOLD_APART, n_rows / MIN_REPEATS), True
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sk_dim._devices import seeded
 from sk_dim._information._critic_training import BATCH_SIZE, CriticTraining
@@ -134,8 +134,14 @@ class TrainedCritic:
         self.best = -math.inf  # value on the rows that stop its training, and what
         self.stop_shares = torch.zeros(1)  # each of them adds to it
         with seeded(seed, torch.device("cpu")):
-            self.critic = builds[name](of_x.shape, of_y.shape).to(device)
-        # None where all that it learns is in closed form.
+            critic = builds[name](of_x.shape, of_y.shape)
+        if not isinstance(critic, nn.Module):
+            raise TypeError(
+                f"critic returned {type(critic).__name__}; a callable for critic takes "
+                "(x_shape, y_shape) and must return a torch.nn.Module."
+            )
+        self.critic = critic.to(device)
+        # 0 where all that it learns is in closed form.
         self.n_training_steps = getattr(self.critic, "n_training_steps", N_STEPS)
 
     def train(
@@ -143,7 +149,7 @@ class TrainedCritic:
     ) -> Iterator[dict[str, float]]:
         """Train, and keep the critic that was best on the rows to stop by.
 
-        Yields what is known at each check, so that a training can be left.
+        Yields what is known at each check, so that a training can be dropped.
         """
         x, y, _ = train
         if train.is_one_group:

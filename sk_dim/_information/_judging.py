@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_dim._information._read_outs import ReadOut
+from sk_dim.critics import describe
 
 MIN_RIVALS = 32  # groups at once, if there are as many: fewer rows of each are judged
 
@@ -47,8 +48,17 @@ class PairRows(NamedTuple):
 
     def score_in_blocks(self, critic: nn.Module) -> Tensor:
         """Score all pairs (n, n), some rows after others: float64, on the CPU."""
-        blocks = [critic(block, self.y) for block in self.x.split(128)]
-        return torch.cat(blocks).cpu().double()
+        scores = []
+        for block in self.x.split(128):
+            of_block = critic(block, self.y)
+            expected = len(block), len(self.y)
+            if not isinstance(of_block, Tensor) or of_block.shape != expected:
+                raise ValueError(
+                    "a critic must return a score for each pair of rows of both "
+                    f"batches, {expected} here; it returned {describe(of_block)}."
+                )
+            scores.append(of_block)
+        return torch.cat(scores).cpu().double()
 
     @property
     def is_one_group(self) -> bool:

@@ -13,8 +13,8 @@ from sk_dim._information._judging import standard_error
 from sk_dim._information._read_outs import ReadOut
 from sk_dim._information._shown_rows import ShownRows
 
-# Checks, of 25 in all, after which those that are behind are left: by so many standard
-# errors, and whether those too that have learnt all there is to learn for them.
+# Checks, of 25 in all, after which those that are behind are dropped: by so many
+# standard errors, and whether those too that have learnt all that they can.
 HEATS = (4, 3.0, False), (6, 1.0, True)
 
 
@@ -26,7 +26,7 @@ def race(
     read_out: ReadOut,
     n_epochs: Any,
 ) -> tuple[TrainedCritic, list[TrainedCritic], list[dict[str, Any]]]:
-    """Train critics on the same rows, and leave those that are clearly behind.
+    """Train critics on the same rows, and drop those that are clearly behind.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def race(
     best : TrainedCritic
         The best on the rows to stop by.
     left_in : list of TrainedCritic
-        Those that were not left, the best among them.
+        Those that were not dropped, the best among them.
     history : list of dict
         Of all trainings.
     """

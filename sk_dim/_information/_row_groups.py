@@ -10,6 +10,7 @@ from sk_dim._information._variables import continuous_columns, number_rows
 from sk_dim._inputs._groups import read_groups
 
 MAX_COPIES = 10  # of a row on average, above which repeats are taken for its nature
+MANY_COPIES = 0.05  # share of rows that look like copies, above which it is said
 MAX_GROUP = 0.02  # share of all rows that may be kept together as copies of one
 
 
@@ -45,6 +46,21 @@ class RowGroups:
     def units(self) -> np.ndarray:
         """Numbers (n,) of what counts as one: the group of each row, or the row."""
         return self.numbers if self.are_units else np.arange(len(self.numbers))
+
+    def check_enough(self, n_least: int) -> None:
+        """Raise a ValueError where too few rows, or groups, can be held apart."""
+        if len(self) < n_least:
+            raise ValueError(
+                f"{self} cannot be cut into those to learn from and those to hold out; "
+                f"at least {n_least} are needed, and hundreds for a useful estimate."
+            )
+        n_apart = int(self.numbers.max()) + 1
+        if n_apart < n_least:
+            raise ValueError(
+                f"only {n_apart} of {len(self)} rows differ, and the others look like "
+                f"copies; at least {n_least} that differ are needed. If values repeat "
+                "by their nature, pass discrete=True."
+            )
 
     def __len__(self) -> int:
         return int(self.units.max()) + 1 if len(self.numbers) else 0

@@ -60,13 +60,16 @@ def names_of_columns(V: Any, n_columns: int) -> list[Any]:
     return list(range(n_columns)) if name is None else [name]
 
 
-def to_records(*tables: list[np.ndarray]) -> np.ndarray:
-    """Return the columns of all tables as one array of records."""
-    columns = [column for table in tables for column in table]
-    types = [(f"column {i}", column.dtype) for i, column in enumerate(columns)]
-    records = np.empty(len(columns[0]), dtype=types)
-    for (name, _), column in zip(types, columns, strict=True):
-        records[name] = column
+def to_records(columns: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Return columns and their names, which may repeat, as one array of records."""
+    names = [name for name, _ in columns]
+    types = [
+        (name if names.count(name) == 1 else f"{name}, column {i}", column.dtype)
+        for i, (name, column) in enumerate(columns)
+    ]
+    records = np.empty(len(columns[0][1]), dtype=types)
+    for (unique, _), (_, column) in zip(types, columns, strict=True):
+        records[unique] = column
     return records
 
 
