@@ -197,9 +197,9 @@ class DeepInfomaxClassifier(ClassifierMixin, BaseEstimator):
     >>> X, y = load_digits().images, load_digits().target
     >>> given = y[:300].copy()
     >>> given[50:] = -1
-    >>> recipe = DeepInfomaxTransformer(256, max_iter=3)
+    >>> recipe = DeepInfomaxTransformer(64, max_iter=3)
     >>> model = DeepInfomaxClassifier(recipe, n_steps=20, random_state=0)
-    >>> model.fit(X[:300], given).score(X[300:600], y[300:600]) > 0.7
+    >>> model.fit(X[:300], given).score(X[300:600], y[300:600]) > 0.6
     True
     """
 

@@ -358,6 +358,7 @@ def test_mirrored_views_make_mirror_images_equal(trained):
     np.testing.assert_array_equal(dim.transform(IMAGES), mirrored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["none", "all"])
 @pytest.mark.parametrize(
     ("size", "sides"), [(None, {96, 72}), (128, {128, 96}), (64, {64})]
@@ -510,6 +511,7 @@ def test_features_of_the_net_stay_in_what_transform_returns(trained):
     assert np.all(errors <= 0.02 * spread[varies])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["none", "last"])
 def test_training_goes_on_and_files_hold_all(trained, tmp_path):
     path = tmp_path / "checkpoint"

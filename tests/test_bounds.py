@@ -117,6 +117,7 @@ def test_optimal_scores_give_the_mutual_information_of_gaussians(name, truth):
     assert np.mean(values) == pytest.approx(truth, abs=0.03)
 
 
+@pytest.mark.slow
 def test_jsd_at_its_optimum_is_twice_the_jensen_shannon_divergence():
     # E_J[log 2 - log(1 + e^-r)] - E_M[log(1 + e^r) - log 2] for the log ratio r, by
     # quadrature: J has density p(x) p(y|x), M has p(x) p(y).

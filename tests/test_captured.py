@@ -176,6 +176,7 @@ def keep_rates_in_tensors(optimizer):
     return optimizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_done_again_are_those_that_are_computed(name, made, monkeypatch):
     fitted = []
@@ -195,6 +196,7 @@ def test_steps_done_again_are_those_that_are_computed(name, made, monkeypatch):
     np.testing.assert_array_equal(computed.transform(X), replayed.transform(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "labels",
     [

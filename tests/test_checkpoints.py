@@ -599,6 +599,7 @@ def test_describe_tells_settings_apart():
     assert " at 0x" not in "".join(texts)  # the same in another process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["chunks", "shards"])
 def test_what_is_read_in_blocks_goes_on_too(tmp_path, kind):
     rows = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)

@@ -200,6 +200,7 @@ def test_class_weights_favour_their_class(learnt, digits, fine_tune):
     assert share(None) == plain  # nothing is left of the weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fine_tune", ["all", "head"])
 def test_what_the_encoder_returns_and_how_is_its_own_affair(digits, few, fine_tune):
     images, given, _ = few
@@ -425,6 +426,7 @@ def test_what_can_be_refused_is_refused_before_the_pretraining(digits, monkeypat
             model.fit(images, labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params", [{}, {"early_stopping": True}, {"fine_tune": "head"}]
 )

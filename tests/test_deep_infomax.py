@@ -160,6 +160,7 @@ CHOICES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("params", "fact"), CHOICES.values(), ids=CHOICES)
 def test_choices_train_and_transform(params, fact, digits):
     X = digits[0][:100]
@@ -289,6 +290,7 @@ def test_data_frames_keep_their_names(digits):
     assert quick().fit(nested).input_shape_ == (1, 8, 8)
 
 
+@pytest.mark.slow
 def test_colour_images_have_equal_features_in_the_mirror_where_views_are_flipped():
     X = np.random.default_rng(0).integers(0, 256, (40, 18, 20, 3), dtype=np.uint8)
     mirrored = X[:, :, ::-1]
@@ -303,6 +305,7 @@ def test_colour_images_have_equal_features_in_the_mirror_where_views_are_flipped
     np.testing.assert_array_equal(loaded.transform(X), Z)
 
 
+@pytest.mark.slow
 def test_the_first_layer_is_learnt_from_the_training_images_and_not_trained():
     X = np.random.default_rng(0).random((30, 16, 16))
     filters = [
@@ -567,6 +570,7 @@ def test_partial_fit_is_one_epoch_with_the_first_scaling(digits):
     assert rates == {estimator.learning_rate}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior_weight", [0.0, 0.1])
 def test_saving_between_partial_fits_changes_nothing(prior_weight, digits):
     X = digits[0][:100]
@@ -611,6 +615,7 @@ def test_a_fresh_process_gives_the_same_bits(fitted, digits, tmp_path):
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior_weight", [0.0, 0.1])
 def test_a_file_holds_encoder_and_critics_and_little_else(prior_weight, digits):
     estimator = quick(prior_weight=prior_weight).fit(digits[0])

@@ -142,6 +142,7 @@ def test_the_verdict_is_of_what_can_be_judged(digits, kind, params, missing, ver
         assert are_nan == missing
 
 
+@pytest.mark.slow
 def test_an_estimator_without_history_is_judged_too(digits):
     dim = fit(digits[0], local_weight=0.0)
     dim.model_.history = []
@@ -219,6 +220,7 @@ def test_tensors_and_lists_are_taken_as_they_are(digits, dtype, n_most, monkeypa
     assert str(diagnose(dim, images, random_state=0)) == str(found)
 
 
+@pytest.mark.slow
 def test_frozen_estimators_are_unwrapped(digits, working):
     frozen = FrozenEstimator(FrozenEstimator(working))
     found = diagnose(frozen, digits[0], random_state=0)
@@ -256,6 +258,7 @@ def test_too_few_samples_are_refused(digits, working):
         diagnose(working, digits[0][:5])
 
 
+@pytest.mark.slow
 def test_flattened_rows_are_judged_as_the_images_that_they_are(digits, working):
     X = digits[0]
     found = diagnose(working, X.reshape(len(X), -1), random_state=0)

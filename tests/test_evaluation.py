@@ -37,7 +37,12 @@ X, y = make_classification(
 
 
 @pytest.mark.parametrize(
-    "kind", ["linear", "svm", "knn", pytest.param("mlp", marks=pytest.mark.slow)]
+    "kind",
+    [
+        "linear",
+        "knn",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("svm", "mlp")),
+    ],
 )
 def test_every_probe_takes_every_target(kind):
     classes = linear_probe(None, X, y, kind=kind, cv=2)["features"]

@@ -200,6 +200,7 @@ def test_held_out_rows_train_neither_head_nor_encoder(learnt, digits):
     assert set(seen.tolist()) == set(range(300)) - set(held_out.tolist())
 
 
+@pytest.mark.slow
 def test_with_one_view_nothing_is_learnt_from_itself(digits):
     images, y = digits
     one = DeepInfomaxTransformer(16, augment=None, max_iter=1, random_state=0)
@@ -253,6 +254,7 @@ def test_more_rows_a_batch_than_there_are():
     assert len(next(batches)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_rows", "n_labelled", "n_negatives"),
     [(60, 9, 60), (200, 40, 128), (20, 20, 20), (40, 40, 32)],

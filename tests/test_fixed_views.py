@@ -32,6 +32,7 @@ def series():
     return np.random.default_rng(0).normal(size=(30, 2, 70)).cumsum(axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("augment", "n_passes"),
     # Samples, and two views of each; without views samples are their own.

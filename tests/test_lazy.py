@@ -165,6 +165,7 @@ def test_features_are_those_of_the_array(kind, data, tmp_path):
         np.testing.assert_array_equal(again.transform(data), expected)
 
 
+@pytest.mark.slow
 def test_series_and_classifier_and_partial_fit_read_by_rows():
     series = RNG.normal(size=(60, 2, 20)).astype(np.float32)
     series[3, :, 15:] = np.nan  # the end of a shorter one
@@ -277,6 +278,7 @@ def test_chunks_are_read_once_an_epoch_and_as_a_whole():
     assert np.bincount(np.concatenate(X.seen)).tolist() == [1] * 120
 
 
+@pytest.mark.slow
 def test_held_out_rows_and_groups_go_with_their_rows():
     groups = np.repeat(np.arange(30), 10)
     kinds = [TABLE, Recorded(TABLE), Recorded(TABLE, chunks=50), lambda: [TABLE]]

@@ -387,6 +387,7 @@ class ReadsFiles(TransformerMixin, BaseEstimator):
         return True
 
 
+@pytest.mark.slow
 @NOTHING
 def test_codes_of_a_transformer_are_told_apart_by_value():
     rng = np.random.default_rng(0)
@@ -446,6 +447,7 @@ def test_extra_rows_are_learnt_from():
         assert np.isin(more[:, 0], critic.of_x.first.transformer.seen_).all()
 
 
+@pytest.mark.slow
 def test_an_encoder_of_both_is_fitted_once(monkeypatch):
     fitted = []
     original = Encoder.fit

@@ -546,6 +546,7 @@ class OnlyArrays(pickle.Unpickler):
 IMAGES = np.random.default_rng(0).normal(size=(80, 8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no dependence was found")
 @pytest.mark.parametrize(
     ("X", "Y"),

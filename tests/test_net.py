@@ -252,6 +252,7 @@ def test_the_handler_of_ctrl_c_is_given_back(digits):
 small = functools.partial(ConvEncoder, n_hidden=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", [small, "auto"], ids=["own", "ours"])
 def test_a_callback_may_load_copy_and_fit_while_a_net_is_trained(encoder, digits):
     X, y = digits
@@ -306,6 +307,7 @@ def test_a_fit_keeps_neither_the_data_nor_itself_alive(digits):
         gc.enable()
 
 
+@pytest.mark.slow
 def test_gradients_and_moments_are_freed_after_a_fit_that_does_not_go_on(digits):
     net = quick(prior_weight=0.1).fit(digits[0]).net_
     assert not net.optimizer_.state
@@ -327,8 +329,8 @@ class BreaksOff(Callback):
         ({"callbacks": [BreaksOff()]}, "disk full"),
         ({"learning_rate": 1e12}, "diverged"),
         ({"batch_size": 0}, "batch_size"),
-        ({"output_layer": "nose"}, "output_layer"),
-        ({"bound": "best"}, "bound"),
+        pytest.param({"output_layer": "nose"}, "output_layer", marks=pytest.mark.slow),
+        pytest.param({"bound": "best"}, "bound", marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -351,6 +353,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(params, error, digits):
         assert estimator.n_features_in_ == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", ["values", "callback"])
 def test_a_chunk_that_fails_leaves_the_model_of_the_chunks_before(bad, digits):
     X = digits[0]
@@ -516,6 +519,7 @@ def test_clipping_gradients_leaves_those_of_the_adversary_alone(digits):
     assert not [name for name in names if "discriminator" in name]
 
 
+@pytest.mark.slow
 def test_a_plain_tuple_is_as_good_as_features(digits):
     def plain(shape, n_components):
         class Plain(ConvEncoder):

@@ -151,6 +151,7 @@ def test_the_base_is_the_normal_critic():
     assert np.corrcoef(base.flatten(), expected.flatten())[0, 1] > 0.999
 
 
+@pytest.mark.slow
 def test_learnt_weights_maximise_the_penalised_bound():
     pairs = mixed_pairs()
     stacked, counts = counts_of(pairs)
@@ -271,6 +272,7 @@ def test_without_y_each_pair_is_estimated_once():
     assert {"x": "a", "y": "class"}.items() <= found.ranking()[0].items()
 
 
+@pytest.mark.slow
 def test_a_pair_does_not_depend_on_the_others():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=(300, 4)), rng.integers(3, size=(300, 2))])
@@ -280,6 +282,7 @@ def test_a_pair_does_not_depend_on_the_others():
     np.testing.assert_allclose(together[[0, 3, 5]], alone, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sides_and_what_ranks_and_names_are_called_make_no_difference():
     rng = np.random.default_rng(0)
     x = rng.normal(size=500)
@@ -292,7 +295,7 @@ def test_sides_and_what_ranks_and_names_are_called_make_no_difference():
     np.testing.assert_allclose(values, values[0], atol=2e-3)
 
 
-@pytest.mark.parametrize("n", [10, 11, 14, 37])
+@pytest.mark.parametrize("n", [10, 37])
 @pytest.mark.parametrize("kind", ["numbers", "names", "equal"])
 def test_few_rows_are_enough_not_to_fail(n, kind):
     rng = np.random.default_rng(n)
@@ -362,6 +365,7 @@ def test_nothing_is_known_of_a_few_distinct_rows():
     assert np.all(found.p_value_ == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_names", [100, 400])
 def test_upper_ends_allow_for_names_that_share_a_bin(n_names):
     name = np.random.default_rng(5).integers(n_names, size=4000)
@@ -458,6 +462,7 @@ def test_bad_targets_of_column_information():
         column_information(X, None)
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(st.integers(10, 60), st.integers(1, 4), st.integers(0, 10**6))
 def test_any_table_gives_ordered_finite_answers(n, d, seed):
@@ -494,6 +499,7 @@ def test_permutations_are_counted(kind, n_permutations):
         kind(n_permutations=n_permutations).fit(x, x**2)
 
 
+@pytest.mark.slow
 def test_more_permutations_find_smaller_p_values():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1000, 4))

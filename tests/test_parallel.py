@@ -130,6 +130,7 @@ def assert_same_in_eight_threads(function, X):
             np.testing.assert_array_equal(each, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", USES)
 def test_one_estimator_transforms_in_eight_threads(encoder):
     X, params = USES[encoder]

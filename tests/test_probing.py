@@ -34,6 +34,7 @@ def test_probing_changes_nothing_in_the_training(digits):
     np.testing.assert_array_equal(probed.transform(X), plain.transform(X))
 
 
+@pytest.mark.slow
 def test_another_fit_begins_a_new_history(digits):
     X, y = digits
     probing = ProbingCallback(X, y, every=1)
@@ -42,6 +43,7 @@ def test_another_fit_begins_a_new_history(digits):
     assert [row["epoch"] for row in probing.history_] == [1]
 
 
+@pytest.mark.slow
 def test_unlabelled_rows_are_left_out(digits):
     X, y = digits
     probing = ProbingCallback(X, np.where(np.arange(300) < 200, y, -1), every=1)

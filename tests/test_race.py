@@ -223,6 +223,7 @@ class Moved(nn.Module):
         return self.scale * self.of_x(x) @ self.of_y(y).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("critic", [Lazy, Moved])
 def test_critics_with_unusual_weights_learn(critic):
     X, Y, _ = make_normal_pairs(600, mutual_information=0.5, random_state=0)

@@ -90,6 +90,7 @@ def test_visits_that_are_alike_tell_as_much_as_one():
     assert torn_apart[1] < 0.6 * once[1]
 
 
+@pytest.mark.slow
 def test_errors_of_pairs_do_not_fall_with_visits_that_are_alike():
     rng = np.random.default_rng(1)
     x, noise = rng.normal(size=(2, 200))
@@ -117,6 +118,7 @@ def test_dependence_between_patients_is_found_with_groups():
     assert found.p_value_[0, 0] < 0.01
 
 
+@pytest.mark.slow
 def test_labels_of_any_kind_are_the_same_groups():
     X, Y, patients = draw_visits()
     model = MutualInformationEstimator(max_iter=1, random_state=0)
@@ -142,6 +144,7 @@ def test_conditions_take_groups_too():
     assert unknown < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no dependence was found")
 def test_measures_of_representations_take_groups_too():
     X, Y, patients = draw_visits()
@@ -160,6 +163,7 @@ def test_measures_of_representations_take_groups_too():
             measure(groups=[0])
 
 
+@pytest.mark.slow
 def test_rounded_numbers_of_patients_do_not_join_them():
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(100), 5)

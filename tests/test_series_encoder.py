@@ -140,6 +140,7 @@ def test_more_components_than_directions_take_no_more_memory_than_their_own():
 # Series of any kind
 
 
+@pytest.mark.slow
 def test_features_that_vary_at_all_vary_alike():
     X = walks(100, 1, 120)
     Z = fitted(X).transform(X)
@@ -159,6 +160,7 @@ def test_any_length_and_any_number_of_channels(shape):
     np.testing.assert_allclose(dim.transform(X[3:4]), Z[3:4], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "length", [5_000, pytest.param(120_000, marks=pytest.mark.slow)]
 )
@@ -227,6 +229,7 @@ def test_the_same_seed_gives_the_same_features_and_another_others():
     assert not np.allclose(fitted(X, random_state=1).transform(X), Z)
 
 
+@pytest.mark.slow
 def test_rows_may_come_in_any_order():
     X = walks(80, 1, 60)
     X[40:] += np.sin(np.arange(60))
@@ -237,6 +240,7 @@ def test_rows_may_come_in_any_order():
     assert np.corrcoef(*near)[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_user_may_choose_views():
     X = walks(40, 1, 80)
     with_views, without = (fitted(X, augment=a) for a in (warp, None))
