@@ -549,8 +549,9 @@ def test_two_gpus_are_one(digits):
 
 
 @pytest.mark.parametrize("is_sharded", [False, True], ids=["chunks", "shards"])
-def test_what_is_read_in_blocks_is_refused(is_sharded):
+def test_what_is_read_in_blocks_is_refused(is_sharded, monkeypatch):
     da = pytest.importorskip("dask.array")
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
     X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     chunked = da.from_array(X, chunks=(10, 3))
     dim = DeepInfomaxTransformer(n_devices=2, max_iter=1)
