@@ -19,6 +19,8 @@ from sk_dim._information._representations import check_representation
 from sk_dim._information._values import read_columns, to_numbers, to_records
 from sk_dim._mutual_information import NOTHING_FOUND, mutual_information
 
+# How warnings of reading begin, of which the second of two estimates has no new ones.
+SAID_BEFORE = r"X |Y \(column|Y is constant|\d+ \w+ are few|\d+ of \d+ rows are copies"
 N_JOINED = 32  # components of images or series that are joined with other columns
 
 
@@ -98,8 +100,8 @@ def conditional_mutual_information(
         both = mutual_information(
             X, to_records(of_y + of_z), discrete=(of_x, of_both), **params
         )
-        # All that is to be said of X and Z has been said.
-        warnings.filterwarnings("ignore", "(?!training diverged)", UserWarning)
+        # Of how X and Z are read all has been said, and Z may tell nothing.
+        warnings.filterwarnings("ignore", SAID_BEFORE, UserWarning)
         given = mutual_information(
             X, to_records(of_z), discrete=(of_x, of_given), **params
         )

@@ -278,8 +278,8 @@ def test_a_pair_does_not_depend_on_the_others():
     X = np.column_stack([rng.normal(size=(300, 4)), rng.integers(3, size=(300, 2))])
     y = X[:, 0] + X[:, 5] + rng.normal(size=300)
     together = fit(X, y).mutual_information_[:, 0]
-    alone = [fit(X[:, [i]], y).mutual_information_[0, 0] for i in (0, 3, 5)]
-    np.testing.assert_allclose(together[[0, 3, 5]], alone, atol=1e-4)
+    alone = [fit(X[:, [i]], y).mutual_information_[0, 0] for i in range(6)]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -295,7 +295,9 @@ def test_sides_and_what_ranks_and_names_are_called_make_no_difference():
     np.testing.assert_allclose(values, values[0], atol=2e-3)
 
 
-@pytest.mark.parametrize("n", [10, 37])
+@pytest.mark.parametrize(
+    "n", [10, 37, *(pytest.param(n, marks=pytest.mark.slow) for n in (11, 14))]
+)
 @pytest.mark.parametrize("kind", ["numbers", "names", "equal"])
 def test_few_rows_are_enough_not_to_fail(n, kind):
     rng = np.random.default_rng(n)
@@ -463,7 +465,7 @@ def test_bad_targets_of_column_information():
 
 
 @pytest.mark.slow
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(10, 60), st.integers(1, 4), st.integers(0, 10**6))
 def test_any_table_gives_ordered_finite_answers(n, d, seed):
     rng = np.random.default_rng(seed)

@@ -37,9 +37,9 @@ def draw_visits(seed=0):
 
 def test_a_critic_that_knows_the_patient_knows_nothing_of_others():
     X, Y, patients = draw_visits()
-    fit = MutualInformationEstimator(max_iter=10, random_state=0).fit
+    fit = MutualInformationEstimator(max_iter=20, random_state=0).fit
     leaking = fit(X, Y)
-    assert leaking.mutual_information_ > 0.3
+    assert leaking.mutual_information_ > 0.5
     with pytest.warns(UserWarning, match="no dependence was found"):
         found = fit(X, Y, groups=patients)
     assert found.mutual_information_ == 0
